@@ -1,0 +1,15 @@
+//! The ground the PGD crates stand on: atomics, full barriers, a spin lock and what they ask of RCU.
+//!
+//! Everything that several CPUs touch goes through this crate, and nothing above it names
+//! `core::sync::atomic`. With `--cfg loom` the atomics and the lock become loom's, and the very
+//! code that a kernel links is explored by the model checker.
+#![cfg_attr(not(loom), no_std)]
+
+pub mod atomic;
+mod barrier;
+mod lock;
+mod rcu;
+
+pub use barrier::{cpu_relax, smp_mb};
+pub use lock::{Mutex, MutexGuard};
+pub use rcu::Rcu;

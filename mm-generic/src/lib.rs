@@ -1,0 +1,2 @@
+//! placeholder being written in this step.
+#![no_std]
