@@ -1,2 +1,7 @@
-//! placeholder being written in this step.
-#![no_std]
+//! exec: the file becomes a load plan, the arguments become a stack image, and both become a new mm.
+#![cfg_attr(not(loom), no_std)]
+
+extern crate alloc;
+
+pub mod elf;
+pub mod stack;

@@ -5,11 +5,15 @@
 //! code that a kernel links is explored by the model checker.
 #![cfg_attr(not(loom), no_std)]
 
+extern crate alloc;
+
 pub mod atomic;
 mod barrier;
 mod lock;
 mod rcu;
+mod rcu_arc;
 
 pub use barrier::{cpu_relax, smp_mb};
 pub use lock::{Mutex, MutexGuard};
 pub use rcu::Rcu;
+pub use rcu_arc::{OutOfHeap, RcuArc};

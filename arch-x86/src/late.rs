@@ -1,0 +1,159 @@
+//! The lockless scheme: a PGD is copied while it is private, published, and completed late.
+//!
+//! The protocol, its states and its races are told in [`mm_generic::reference`]. This file is CPU A of
+//! that story (fork, exec, attach), `sync.rs` is CPU B (growth).
+
+use alloc::vec::Vec;
+
+use kernel_sync::atomic::{AtomicU64, Ordering};
+use kernel_sync::smp_mb;
+use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
+use mm_generic::frames::{Frame, Frames};
+use mm_generic::kernel_range::{KernelHalf, KernelRange};
+use mm_generic::reference::Stamp;
+
+use crate::geometry::Geometry;
+use crate::slots::{SetupError, Slots, alloc_root};
+use crate::sync;
+use crate::tables::Tables;
+
+/// x86 with lockless late initialisation of PGDs.
+pub struct LateInit<G: Geometry, F: Frames> {
+    slots: Slots<G, F>,
+}
+
+/// The top-level table of one mm, and how much of the reference it is known to hold.
+pub struct LatePgd {
+    root: Frame,
+    /// The generation that the slots were last completed to. It may be behind what walks have brought
+    /// since, and is never ahead.
+    stamp: AtomicU64,
+}
+
+impl LatePgd {
+    /// The frame of the top-level table.
+    #[must_use]
+    pub fn root(&self) -> Frame {
+        self.root
+    }
+}
+
+impl<G: Geometry, F: Frames> LateInit<G, F> {
+    /// Adopts the page tables that the kernel booted with as the reference PGD.
+    ///
+    /// `private` lists slots, counted from the first of the kernel half, that each mm keeps for itself
+    /// (Linux's LDT remap): no growth goes there and no late init touches them.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Reference`] when a private slot is out of range or in use already,
+    /// [`SetupError::NoKernelPmd`] for PAE boot tables without one.
+    pub fn adopt(
+        geometry: G,
+        frames: &'static F,
+        root: Frame,
+        private: Vec<usize>,
+    ) -> Result<Self, SetupError> {
+        Ok(Self { slots: Slots::adopt(geometry, frames, root, private)? })
+    }
+
+    /// Makes an empty reference PGD, for a host or for a kernel that fills it before its first mm.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::OutOfFrames`] without a frame for the root.
+    pub fn with_empty_reference(geometry: G, frames: &'static F) -> Result<Self, SetupError> {
+        let root = alloc_root(&Tables::new(geometry, frames))?;
+        Self::adopt(geometry, frames, root, Vec::new())
+    }
+
+    /// The slots and the reference PGD.
+    pub fn slots(&self) -> &Slots<G, F> {
+        &self.slots
+    }
+
+    /// Completes `pgd` if the reference has grown since it was last completed.
+    #[inline]
+    fn complete(&self, pgd: &LatePgd) {
+        let reference = self.slots.reference();
+        // Read before the slots are: they then hold at least what the stamp stands for.
+        let now = reference.stamp();
+        if now == Stamp::from_u64(pgd.stamp.load(Ordering::Relaxed)) {
+            return;
+        }
+        reference.fill_populated(self.slots.of(pgd.root));
+        // Relaxed: the stamp says what the slots hold to whoever has the mm already. A concurrent
+        // attach may write an older stamp over a newer one; the next attach then fills once more.
+        pgd.stamp.store(now.to_u64(), Ordering::Relaxed);
+    }
+}
+
+/// Orders the publication of an mm before the first read of the reference PGD's generation.
+///
+/// Partner: `reference_stored_before_walk` in `sync.rs`. One of the two sides then sees the other: this one the new
+/// generation, or that one the mm. It does not order the entries that are read afterwards;
+/// the acquire load of the generation does.
+#[inline(always)]
+fn mm_visible_before_reference_read() {
+    smp_mb();
+}
+
+impl<G: Geometry, F: Frames> ArchPgd for LateInit<G, F> {
+    type Pgd = LatePgd;
+    type Tables = Tables<G, F>;
+
+    fn tables(&self) -> &Tables<G, F> {
+        self.slots.tables()
+    }
+
+    #[inline]
+    fn root(&self, pgd: &LatePgd) -> Frame {
+        pgd.root
+    }
+
+    fn reference_root(&self) -> Frame {
+        self.slots.root()
+    }
+
+    fn kernel_half(&self) -> KernelHalf {
+        self.slots.tables().geometry().kernel_half()
+    }
+
+    /// Takes frames and copies the populated slots, without a lock: nobody can reach the PGD yet. What is
+    /// populated later, late init and walks bring.
+    fn pgd_alloc(&self) -> Result<LatePgd, PgdAllocError> {
+        let root = self.slots.alloc_root()?;
+        let stamp = self.slots.reference().copy_populated(self.slots.of(root));
+        Ok(LatePgd { root, stamp: AtomicU64::new(stamp.to_u64()) })
+    }
+
+    unsafe fn pgd_free(&self, pgd: LatePgd) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { self.slots.free_root(pgd.root) };
+    }
+
+    #[inline]
+    fn pgd_init_late(&self, pgd: &LatePgd) {
+        mm_visible_before_reference_read();
+        self.complete(pgd);
+    }
+
+    #[inline]
+    fn pgd_attach(&self, pgd: &LatePgd) {
+        mm_visible_before_reference_read();
+        self.complete(pgd);
+    }
+
+    fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {
+        self.slots.populate(range)
+    }
+
+    #[inline]
+    fn is_synced(&self, range: KernelRange) -> bool {
+        self.slots.reference().is_synced(self.slots.range(range))
+    }
+
+    fn sync_global_pgds(&self, range: KernelRange, walk: &dyn PgdWalk<LatePgd>) {
+        sync::sync_global_pgds(&self.slots, range, walk);
+    }
+}

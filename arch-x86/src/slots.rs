@@ -1,0 +1,211 @@
+//! The slots of an mm: which table they are in, how a kernel range maps to them, how the reference gets new ones.
+//!
+//! What both schemes share, the lockless one and the locked one.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use kernel_sync::OutOfHeap;
+use mm_generic::arch::PopulateError;
+use mm_generic::frames::{Frame, Frames, OutOfFrames};
+use mm_generic::kernel_range::KernelRange;
+use mm_generic::reference::{ReferenceError, ReferencePgd};
+use mm_generic::word::Word;
+use thiserror::Error;
+
+use crate::entry;
+use crate::geometry::{Geometry, SlotTable};
+use crate::tables::Tables;
+
+/// The kernel's tables could not be set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SetupError {
+    /// No frame for a table.
+    #[error("setting up the reference PGD: {0}")]
+    OutOfFrames(#[from] OutOfFrames),
+    /// The boot tables cannot serve as the reference PGD.
+    #[error("setting up the reference PGD: {0}")]
+    Reference(#[from] ReferenceError),
+    /// PAE with private PMDs: the boot tables have no PMD for the kernel.
+    #[error("the boot tables at {:#x} have no PMD for the kernel", root.phys())]
+    NoKernelPmd {
+        /// The boot tables' top level.
+        root: Frame,
+    },
+}
+
+/// The kernel's page tables, the slots of its top level, and the reference PGD over them.
+pub struct Slots<G: Geometry, F: Frames> {
+    tables: Tables<G, F>,
+    root: Frame,
+    reference: ReferencePgd<G::Word>,
+}
+
+impl<G: Geometry, F: Frames> Slots<G, F> {
+    /// Adopts the page tables that the kernel booted with as the reference PGD.
+    ///
+    /// `private` lists slots of the kernel half that each mm keeps for itself.
+    pub(crate) fn adopt(
+        geometry: G,
+        frames: &'static F,
+        root: Frame,
+        private: Vec<usize>,
+    ) -> Result<Self, SetupError> {
+        let tables = Tables::new(geometry, frames);
+        let table = slot_table(&tables, root).ok_or(SetupError::NoKernelPmd { root })?;
+        let slots = &G::Word::table(frames, table)[first_slot::<G>()..][..geometry.slots()];
+        Ok(Self { tables, root, reference: ReferencePgd::adopt(slots, private)? })
+    }
+
+    /// The page tables.
+    pub fn tables(&self) -> &Tables<G, F> {
+        &self.tables
+    }
+
+    /// The reference PGD's top-level table.
+    pub fn root(&self) -> Frame {
+        self.root
+    }
+
+    /// The reference PGD.
+    pub fn reference(&self) -> &ReferencePgd<G::Word> {
+        &self.reference
+    }
+
+    /// The slots of the PGD at `root`.
+    ///
+    /// The shared-level check of the 2015 patch: late init fills top-level entries where what is below
+    /// them is shared, and entries of the mm's own PMD where it is not.
+    ///
+    /// # Panics
+    ///
+    /// When `root` is not a root that [`Slots::alloc_root`] made.
+    #[inline]
+    pub fn of(&self, root: Frame) -> &[<G::Word as Word>::Atomic] {
+        let table = slot_table(&self.tables, root)
+            .expect("a PAE root with private PMDs has its kernel PMD from alloc_root on");
+        &G::Word::table(self.tables.frames(), table)[first_slot::<G>()..]
+    }
+
+    /// The slots that `range` touches.
+    #[inline]
+    pub fn range(&self, range: KernelRange) -> Range<usize> {
+        let geometry = self.tables.geometry();
+        let (first, span) = (geometry.kernel_half().first, geometry.slot_span());
+        let slot = |addr: u64| ((addr - first) / span) as usize;
+        slot(range.start())..slot(range.last()) + 1
+    }
+
+    /// Takes frames for a PGD with empty slots and an empty user half.
+    pub(crate) fn alloc_root(&self) -> Result<Frame, OutOfFrames> {
+        alloc_root(&self.tables)
+    }
+
+    /// Gives back what [`Slots::alloc_root`] took.
+    ///
+    /// # Safety
+    ///
+    /// As for [`mm_generic::arch::ArchPgd::pgd_free`].
+    pub(crate) unsafe fn free_root(&self, root: Frame) {
+        if let SlotTable::PrivatePmd = G::SLOTS
+            && let Some(pmd) = slot_table(&self.tables, root)
+        {
+            // SAFETY: made in `alloc_root` for this root alone, which nothing reaches any more.
+            unsafe { self.tables.frames().put(pmd) };
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.tables.frames().put(root) };
+    }
+
+    /// Stores tables for the slots of `range` that the reference lacks: all of them or none.
+    pub fn populate(&self, range: KernelRange) -> Result<(), PopulateError> {
+        let slots = self.range(range);
+        let private = slots.clone().find(|&slot| self.reference.is_private(slot));
+        if let Some(slot) = private {
+            let geometry = self.tables.geometry();
+            let addr = geometry.kernel_half().first + slot as u64 * geometry.slot_span();
+            return Err(PopulateError::PrivateSlot { slot, addr });
+        }
+        let missing = slots.filter(|&slot| !self.reference.is_populated(slot));
+        let mut entries = NewTables { tables: &self.tables, entries: Vec::new() };
+        for slot in missing {
+            entries.add(slot)?;
+        }
+        self.reference.populate(&mut entries.entries);
+        // What another grower populated first stays in `entries`, and its tables are freed here.
+        Ok(())
+    }
+}
+
+/// Tables that wait for their place in the reference; those left over are freed.
+struct NewTables<'a, G: Geometry, F: Frames> {
+    tables: &'a Tables<G, F>,
+    entries: Vec<(usize, G::Word)>,
+}
+
+impl<G: Geometry, F: Frames> NewTables<'_, G, F> {
+    fn add(&mut self, slot: usize) -> Result<(), PopulateError> {
+        self.entries.try_reserve(1).map_err(|_| OutOfHeap { bytes: size_of::<(usize, G::Word)>() })?;
+        let frame = self.tables.frames().alloc()?;
+        let depth = match G::SLOTS {
+            SlotTable::TopLevel => 0,
+            SlotTable::PrivatePmd => 1,
+        };
+        match entry::table(self.tables.geometry(), depth, frame, false) {
+            Some(entry) => self.entries.push((slot, entry)),
+            None => {
+                // SAFETY: just allocated, never stored anywhere.
+                unsafe { self.tables.frames().put(frame) };
+                return Err(PopulateError::FrameTooHigh { frame });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<G: Geometry, F: Frames> Drop for NewTables<'_, G, F> {
+    fn drop(&mut self) {
+        for &(_, entry) in &self.entries {
+            if let Some(frame) = entry::frame(entry) {
+                // SAFETY: allocated in `add`, never stored in any table.
+                unsafe { self.tables.frames().put(frame) };
+            }
+        }
+    }
+}
+
+/// Index of the first slot in its table.
+const fn first_slot<G: Geometry>() -> usize {
+    match G::SLOTS {
+        SlotTable::TopLevel => G::BOUNDARY,
+        SlotTable::PrivatePmd => 0,
+    }
+}
+
+/// The table that holds the slots of `root`.
+#[inline]
+fn slot_table<G: Geometry, F: Frames>(tables: &Tables<G, F>, root: Frame) -> Option<Frame> {
+    match G::SLOTS {
+        SlotTable::TopLevel => Some(root),
+        SlotTable::PrivatePmd => tables.child(root, G::BOUNDARY),
+    }
+}
+
+/// Takes frames for a root and, where PMDs are private, for its kernel PMD.
+pub(crate) fn alloc_root<G: Geometry, F: Frames>(tables: &Tables<G, F>) -> Result<Frame, OutOfFrames> {
+    let frames = tables.frames();
+    let root = frames.alloc()?;
+    if let SlotTable::PrivatePmd = G::SLOTS {
+        let pmd = match frames.alloc() {
+            Ok(pmd) => pmd,
+            Err(error) => {
+                // SAFETY: just allocated, never stored anywhere.
+                unsafe { frames.put(root) };
+                return Err(error);
+            }
+        };
+        tables.set_child(root, G::BOUNDARY, pmd);
+    }
+    Ok(root)
+}

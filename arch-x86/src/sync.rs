@@ -1,0 +1,43 @@
+//! `sync_global_pgds`: brings new top-level entries to every PGD, in one walk for the whole range.
+//!
+//! CPU B of the story told in [`mm_generic::reference`].
+
+use kernel_sync::smp_mb;
+use mm_generic::arch::PgdWalk;
+use mm_generic::frames::Frames;
+use mm_generic::kernel_range::KernelRange;
+
+use crate::geometry::Geometry;
+use crate::late::LatePgd;
+use crate::slots::Slots;
+
+/// Orders the reference PGD's new entries and generation before the walk's first read of the task list.
+///
+/// Partner: `mm_visible_before_reference_read` in `late.rs`. It does not order the walk's
+/// reads among themselves; tasks before CPUs is program order and the acquire loads of the walk.
+#[inline(always)]
+fn reference_stored_before_walk() {
+    smp_mb();
+}
+
+/// Fills the slots of `range` in every PGD that a CPU may load, and marks them synced.
+///
+/// Every slot of the range is filled, not only those that this CPU populated: a slot that another
+/// CPU populated and is still walking for is not synced yet, and this walk is its sync too.
+pub(crate) fn sync_global_pgds<G: Geometry, F: Frames>(
+    slots: &Slots<G, F>,
+    range: KernelRange,
+    walk: &dyn PgdWalk<LatePgd>,
+) {
+    let reference = slots.reference();
+    let range = slots.range(range);
+    reference_stored_before_walk();
+    walk.for_each_pgd(&mut |pgd| {
+        let table = slots.of(pgd.root());
+        for slot in range.clone() {
+            reference.fill(table, slot);
+        }
+    });
+    // After the walk, never before: who finds the slots synced uses the addresses at once.
+    reference.mark_synced(range);
+}

@@ -1,0 +1,1 @@
+//! A host process as a kernel.

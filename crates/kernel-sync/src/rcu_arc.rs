@@ -1,0 +1,181 @@
+//! A shared object whose memory outlives every read-side section that could have found it.
+//!
+//! An mm and a task are found by walkers through pointers that are replaced at any moment. Their
+//! life has two ends: the last reference goes, and, a grace period later, the memory goes. `Arc` would
+//! join the two, and is not to be had without aborting on an exhausted heap; Linux has this shape
+//! in `mm_count` and in `put_task_struct_rcu_user`.
+
+use alloc::alloc::{Layout, alloc};
+use alloc::boxed::Box;
+use core::ops::Deref;
+use core::ptr::NonNull;
+
+use crate::Rcu;
+use crate::atomic::{AtomicUsize, Ordering, fence};
+
+/// The heap had no room for an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfHeap {
+    /// Bytes that were asked for.
+    pub bytes: usize,
+}
+
+impl core::fmt::Display for OutOfHeap {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "out of heap memory: {} bytes were asked for", self.bytes)
+    }
+}
+
+impl core::error::Error for OutOfHeap {}
+
+/// A counted reference to a `T` that is dropped one grace period of `R` after the last reference.
+///
+/// Inside a read-side section, a plain `&T` found through a published pointer stays valid until the
+/// section ends, whatever happens to the references meanwhile.
+pub struct RcuArc<T: Send + Sync + 'static, R: Rcu> {
+    // INVARIANT: points to a live `Counted<T>` of which this reference owns one count.
+    object: NonNull<Counted<T>>,
+    rcu: core::marker::PhantomData<fn() -> R>,
+}
+
+struct Counted<T> {
+    references: AtomicUsize,
+    value: T,
+}
+
+// SAFETY: a reference gives `&T` and may drop the `T` on another CPU; `T: Send + Sync` allows both.
+unsafe impl<T: Send + Sync, R: Rcu> Send for RcuArc<T, R> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync, R: Rcu> Sync for RcuArc<T, R> {}
+
+impl<T: Send + Sync, R: Rcu> RcuArc<T, R> {
+    /// Moves `value` to the heap, with one reference.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfHeap`]; `value` is dropped.
+    pub fn try_new(value: T) -> Result<Self, OutOfHeap> {
+        let layout = Layout::new::<Counted<T>>();
+        // SAFETY: the layout is not empty, a count is in it.
+        let memory = unsafe { alloc(layout) }.cast::<Counted<T>>();
+        let object = NonNull::new(memory).ok_or(OutOfHeap { bytes: layout.size() })?;
+        // SAFETY: freshly allocated for exactly this type.
+        unsafe { object.write(Counted { references: AtomicUsize::new(1), value }) };
+        // INVARIANT: the count of one is this reference's.
+        Ok(Self { object, rcu: core::marker::PhantomData })
+    }
+
+    /// Gives up the reference without dropping it; [`RcuArc::from_raw`] takes it up again.
+    #[must_use]
+    pub fn into_raw(self) -> *mut T {
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: the object is live, by the type's invariant.
+        unsafe { &raw mut (*this.object.as_ptr()).value }
+    }
+
+    /// Takes up a reference that [`RcuArc::into_raw`] gave up.
+    ///
+    /// # Safety
+    ///
+    /// `value` came from `into_raw` of the same types, once for each call.
+    #[must_use]
+    pub unsafe fn from_raw(value: *mut T) -> Self {
+        let offset = core::mem::offset_of!(Counted<T>, value);
+        // SAFETY: the value lies `offset` bytes into its `Counted`.
+        let object = unsafe { NonNull::new_unchecked(value.byte_sub(offset).cast()) };
+        // INVARIANT: the caller hands over the count that `into_raw` left behind.
+        Self { object, rcu: core::marker::PhantomData }
+    }
+
+    /// Takes a new reference to an object that was found under a read-side guard.
+    ///
+    /// `None` when the last reference is already gone (`kref_get_unless_zero`).
+    ///
+    /// # Safety
+    ///
+    /// `value` lies in an `RcuArc` of the same types and was found within the section of `_guard`.
+    #[must_use]
+    pub unsafe fn try_from_found(value: &T, _guard: &R::Guard) -> Option<Self> {
+        // SAFETY: `value` lies in an `RcuArc`; its memory lives as long as the guard. The count is
+        // not taken by this value, and it is forgotten at once.
+        let this = core::mem::ManuallyDrop::new(unsafe {
+            Self::from_raw(core::ptr::from_ref(value).cast_mut())
+        });
+        // SAFETY: the memory lives as long as the guard.
+        let references = unsafe { &(*this.object.as_ptr()).references };
+        let mut count = references.load(Ordering::Relaxed);
+        while count != 0 {
+            match references.compare_exchange(
+                count,
+                count + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                // INVARIANT: the count just added is the new reference's.
+                Ok(_) => return Some(Self { object: this.object, rcu: core::marker::PhantomData }),
+                Err(now) => count = now,
+            }
+        }
+        None
+    }
+
+    /// Tells whether two references name the same object.
+    #[must_use]
+    pub fn ptr_eq(&self, other: &Self) -> bool {
+        self.object == other.object
+    }
+}
+
+impl<T: Send + Sync, R: Rcu> Deref for RcuArc<T, R> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the object is live, by the type's invariant.
+        unsafe { &(*self.object.as_ptr()).value }
+    }
+}
+
+impl<T: Send + Sync, R: Rcu> Clone for RcuArc<T, R> {
+    fn clone(&self) -> Self {
+        // SAFETY: the object is live, by the type's invariant.
+        let references = unsafe { &(*self.object.as_ptr()).references };
+        // Relaxed: whoever clones already holds a reference, so nothing can be freed meanwhile.
+        references.fetch_add(1, Ordering::Relaxed);
+        // INVARIANT: the count just added is the clone's.
+        Self { object: self.object, rcu: core::marker::PhantomData }
+    }
+}
+
+impl<T: Send + Sync, R: Rcu> Drop for RcuArc<T, R> {
+    fn drop(&mut self) {
+        // SAFETY: the object is live, by the type's invariant.
+        let references = unsafe { &(*self.object.as_ptr()).references };
+        // Release, and acquire at zero: what every other holder did happens before the free.
+        if references.fetch_sub(1, Ordering::Release) != 1 {
+            return;
+        }
+        fence(Ordering::Acquire);
+        let doomed = Doomed(self.object);
+        R::call_rcu(move || doomed.free());
+    }
+}
+
+/// An object without references, on its way through a grace period.
+struct Doomed<T>(NonNull<Counted<T>>);
+
+// SAFETY: only the callback touches the object any more, and `T: Send`.
+unsafe impl<T: Send> Send for Doomed<T> {}
+
+impl<T> Doomed<T> {
+    fn free(self) {
+        // SAFETY: allocated in `try_new` with this layout from the global allocator; no reference
+        // is left, none can be made from zero, and every section that found it has ended.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
+
+impl<T: Send + Sync + core::fmt::Debug, R: Rcu> core::fmt::Debug for RcuArc<T, R> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        (**self).fmt(f)
+    }
+}
