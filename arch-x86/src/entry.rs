@@ -29,8 +29,7 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// `None` when the frame's address does not fit. The four top-level entries of PAE have neither a
 /// writable nor a user bit: they are reserved, and a set one faults when CR3 is loaded.
 pub(crate) fn table<G: Geometry>(geometry: &G, depth: usize, frame: Frame, user: bool) -> Option<G::Word> {
-    let is_pdpte = geometry.levels()[depth].bits == 2;
-    let rights = match (is_pdpte, user) {
+    let rights = match (is_pdpte(geometry, depth), user) {
         (true, _) => 0,
         (false, true) => WRITABLE | USER,
         (false, false) => WRITABLE,
@@ -38,24 +37,69 @@ pub(crate) fn table<G: Geometry>(geometry: &G, depth: usize, frame: Frame, user:
     G::Word::from_u64(frame.phys() | rights | PRESENT)
 }
 
-/// An entry that maps a 4 KiB page.
+/// An entry that maps a 4 KiB page of the user half (`user`) or of the kernel half.
 ///
 /// `None` when the frame's address does not fit.
 pub(crate) fn page<G: Geometry>(frame: Frame, prot: Prot, user: bool, dirty: bool) -> Option<G::Word> {
-    let mut bits = frame.phys() | PRESENT;
-    if user {
+    let used = if dirty { DIRTY | ACCESSED } else { 0 };
+    G::Word::from_u64(frame.phys() | PRESENT | rights::<G>(prot, user) | used)
+}
+
+/// A page entry of the user half with other rights, and everything else as it was.
+pub(crate) fn with_prot<G: Geometry>(entry: G::Word, prot: Prot) -> G::Word {
+    let kept = entry.to_u64() & !(WRITABLE | USER | NO_EXECUTE);
+    G::Word::from_u64(kept | rights::<G>(prot, true))
+        .expect("the frame fitted, and a geometry with a no-execute bit has room for it")
+}
+
+/// The bits that allow what `prot` says.
+///
+/// A user page without any right stays present, for it holds its frame, and loses the user bit.
+/// Linux clears the present bit and keeps one of its own; then the frame number must be inverted as
+/// well, because processors speculate through it (L1TF, CVE-2018-3620).
+fn rights<G: Geometry>(prot: Prot, user: bool) -> u64 {
+    let mut bits = 0;
+    if user && !prot.is_empty() {
         bits |= USER;
     }
     if prot.contains(Prot::WRITE) {
         bits |= WRITABLE;
     }
-    if dirty {
-        bits |= DIRTY | ACCESSED;
-    }
     if G::HAS_NX && !prot.contains(Prot::EXEC) {
         bits |= NO_EXECUTE;
     }
-    G::Word::from_u64(bits)
+    bits
+}
+
+/// What an entry leads to.
+pub(crate) enum Target {
+    /// Nothing: the entry is not present.
+    Nothing,
+    /// A table of the next level.
+    Table(Frame),
+    /// A page: of 4 KiB at the last level, a large one above it. The frame is the page's first.
+    Page(Frame),
+}
+
+/// Follows an entry of a table of level `depth` (0 is the top).
+pub(crate) fn target<G: Geometry>(geometry: &G, depth: usize, entry: G::Word) -> Target {
+    let Some(frame) = frame(entry) else { return Target::Nothing };
+    let levels = geometry.levels();
+    if depth + 1 == levels.len() {
+        return Target::Page(frame);
+    }
+    if entry.to_u64() & LARGE == 0 {
+        return Target::Table(frame);
+    }
+    // Bit 12 of a large page's entry is PAT, and those up to its size are reserved.
+    let base = frame.phys() & !(levels[depth].span() - 1);
+    Target::Page(Frame::at(base).expect("a large page begins on a frame boundary"))
+}
+
+/// Tells whether level `depth` is the four entries that PAE keeps in registers: they have no rights
+/// of their own.
+pub(crate) fn is_pdpte<G: Geometry>(geometry: &G, depth: usize) -> bool {
+    geometry.levels()[depth].bits == 2
 }
 
 /// The frame that a present entry points to; `None` for one that is not present.
@@ -64,11 +108,19 @@ pub(crate) fn frame(entry: impl Word) -> Option<Frame> {
     if bits & PRESENT == 0 { None } else { Frame::at(bits & ADDRESS) }
 }
 
-/// What a present page entry allows.
-pub(crate) fn prot<G: Geometry>(entry: G::Word) -> Prot {
+/// What a present entry of the user half (`user`) or of the kernel half allows. Not for PAE's four.
+pub(crate) fn prot<G: Geometry>(entry: G::Word, user: bool) -> Prot {
     let bits = entry.to_u64();
+    if user && bits & USER == 0 {
+        return Prot::empty();
+    }
     let mut prot = Prot::READ;
     prot.set(Prot::WRITE, bits & WRITABLE != 0);
     prot.set(Prot::EXEC, !G::HAS_NX || bits & NO_EXECUTE == 0);
     prot
+}
+
+/// Tells whether a store has gone through the entry.
+pub(crate) fn is_dirty(entry: impl Word) -> bool {
+    entry.to_u64() & DIRTY != 0
 }

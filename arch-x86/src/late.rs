@@ -3,8 +3,6 @@
 //! The protocol, its states and its races are told in [`mm_generic::reference`]. This file is CPU A of
 //! that story (fork, exec, attach), `sync.rs` is CPU B (growth).
 
-use alloc::vec::Vec;
-
 use kernel_sync::atomic::{AtomicU64, Ordering};
 use kernel_sync::smp_mb;
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
@@ -13,11 +11,14 @@ use mm_generic::kernel_range::{KernelHalf, KernelRange};
 use mm_generic::reference::Stamp;
 
 use crate::geometry::Geometry;
-use crate::slots::{SetupError, Slots, alloc_root};
+use crate::slots::Slots;
 use crate::sync;
 use crate::tables::Tables;
 
 /// x86 with lockless late initialisation of PGDs.
+///
+/// Slots that each mm keeps for itself (Linux's LDT remap) are declared when the [`Slots`] are made: no growth
+/// goes there and no late init touches them.
 pub struct LateInit<G: Geometry, F: Frames> {
     slots: Slots<G, F>,
 }
@@ -39,32 +40,9 @@ impl LatePgd {
 }
 
 impl<G: Geometry, F: Frames> LateInit<G, F> {
-    /// Adopts the page tables that the kernel booted with as the reference PGD.
-    ///
-    /// `private` lists slots, counted from the first of the kernel half, that each mm keeps for itself
-    /// (Linux's LDT remap): no growth goes there and no late init touches them.
-    ///
-    /// # Errors
-    ///
-    /// [`SetupError::Reference`] when a private slot is out of range or in use already,
-    /// [`SetupError::NoKernelPmd`] for PAE boot tables without one.
-    pub fn adopt(
-        geometry: G,
-        frames: &'static F,
-        root: Frame,
-        private: Vec<usize>,
-    ) -> Result<Self, SetupError> {
-        Ok(Self { slots: Slots::adopt(geometry, frames, root, private)? })
-    }
-
-    /// Makes an empty reference PGD, for a host or for a kernel that fills it before its first mm.
-    ///
-    /// # Errors
-    ///
-    /// [`SetupError::OutOfFrames`] without a frame for the root.
-    pub fn with_empty_reference(geometry: G, frames: &'static F) -> Result<Self, SetupError> {
-        let root = alloc_root(&Tables::new(geometry, frames))?;
-        Self::adopt(geometry, frames, root, Vec::new())
+    /// Uses `slots`, whose reference PGD no mm has been made from yet.
+    pub fn new(slots: Slots<G, F>) -> Self {
+        Self { slots }
     }
 
     /// The slots and the reference PGD.

@@ -11,7 +11,7 @@ use mm_generic::frames::{Frame, Frames};
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
 
 use crate::geometry::Geometry;
-use crate::slots::{SetupError, Slots, alloc_root};
+use crate::slots::Slots;
 use crate::tables::Tables;
 
 /// x86 with `pgd_lock` and `pgd_list`.
@@ -66,34 +66,9 @@ impl PgdList {
 }
 
 impl<G: Geometry, F: Frames> Locked<G, F> {
-    /// Adopts the page tables that the kernel booted with as the reference PGD.
-    ///
-    /// `private` lists slots, counted from the first of the kernel half, that each mm keeps for itself.
-    ///
-    /// # Errors
-    ///
-    /// [`SetupError::Reference`] when a private slot is out of range or in use already,
-    /// [`SetupError::NoKernelPmd`] for PAE boot tables without one.
-    pub fn adopt(
-        geometry: G,
-        frames: &'static F,
-        root: Frame,
-        private: Vec<usize>,
-    ) -> Result<Self, SetupError> {
-        Ok(Self {
-            slots: Slots::adopt(geometry, frames, root, private)?,
-            pgd_list: Mutex::new(PgdList { places: Vec::new(), free: None }),
-        })
-    }
-
-    /// Makes an empty reference PGD, for a host or for a kernel that fills it before its first mm.
-    ///
-    /// # Errors
-    ///
-    /// [`SetupError::OutOfFrames`] without a frame for the root.
-    pub fn with_empty_reference(geometry: G, frames: &'static F) -> Result<Self, SetupError> {
-        let root = alloc_root(&Tables::new(geometry, frames))?;
-        Self::adopt(geometry, frames, root, Vec::new())
+    /// Uses `slots`, whose reference PGD no mm has been made from yet.
+    pub fn new(slots: Slots<G, F>) -> Self {
+        Self { slots, pgd_list: Mutex::new(PgdList { places: Vec::new(), free: None }) }
     }
 
     /// The slots and the reference PGD.

@@ -45,8 +45,13 @@ pub struct Slots<G: Geometry, F: Frames> {
 impl<G: Geometry, F: Frames> Slots<G, F> {
     /// Adopts the page tables that the kernel booted with as the reference PGD.
     ///
-    /// `private` lists slots of the kernel half that each mm keeps for itself.
-    pub(crate) fn adopt(
+    /// `private` lists slots, counted from the first of the kernel half, that each mm keeps for itself.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::Reference`] when a private slot is out of range or in use already,
+    /// [`SetupError::NoKernelPmd`] for PAE boot tables without one.
+    pub fn adopt(
         geometry: G,
         frames: &'static F,
         root: Frame,
@@ -56,6 +61,16 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
         let table = slot_table(&tables, root).ok_or(SetupError::NoKernelPmd { root })?;
         let slots = &G::Word::table(frames, table)[first_slot::<G>()..][..geometry.slots()];
         Ok(Self { tables, root, reference: ReferencePgd::adopt(slots, private)? })
+    }
+
+    /// Makes an empty reference PGD, for a host or for a kernel that fills it before its first mm.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError::OutOfFrames`] without a frame for the root.
+    pub fn with_empty_reference(geometry: G, frames: &'static F) -> Result<Self, SetupError> {
+        let root = alloc_root(&Tables::new(geometry, frames))?;
+        Self::adopt(geometry, frames, root, Vec::new())
     }
 
     /// The page tables.
@@ -98,7 +113,11 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
     }
 
     /// Takes frames for a PGD with empty slots and an empty user half.
-    pub(crate) fn alloc_root(&self) -> Result<Frame, OutOfFrames> {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfFrames`]; nothing is kept.
+    pub fn alloc_root(&self) -> Result<Frame, OutOfFrames> {
         alloc_root(&self.tables)
     }
 
@@ -107,7 +126,7 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
     /// # Safety
     ///
     /// As for [`mm_generic::arch::ArchPgd::pgd_free`].
-    pub(crate) unsafe fn free_root(&self, root: Frame) {
+    pub unsafe fn free_root(&self, root: Frame) {
         if let SlotTable::PrivatePmd = G::SLOTS
             && let Some(pmd) = slot_table(&self.tables, root)
         {
@@ -119,6 +138,10 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
     }
 
     /// Stores tables for the slots of `range` that the reference lacks: all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// See [`PopulateError`]; the reference is unchanged.
     pub fn populate(&self, range: KernelRange) -> Result<(), PopulateError> {
         let slots = self.range(range);
         let private = slots.clone().find(|&slot| self.reference.is_private(slot));
@@ -193,7 +216,7 @@ fn slot_table<G: Geometry, F: Frames>(tables: &Tables<G, F>, root: Frame) -> Opt
 }
 
 /// Takes frames for a root and, where PMDs are private, for its kernel PMD.
-pub(crate) fn alloc_root<G: Geometry, F: Frames>(tables: &Tables<G, F>) -> Result<Frame, OutOfFrames> {
+fn alloc_root<G: Geometry, F: Frames>(tables: &Tables<G, F>) -> Result<Frame, OutOfFrames> {
     let frames = tables.frames();
     let root = frames.alloc()?;
     if let SlotTable::PrivatePmd = G::SLOTS {

@@ -1,11 +1,14 @@
 //! The radix tables of x86, for every geometry.
+//!
+//! An entry of a live table is read by MMUs at any moment, which also set its accessed and dirty bits,
+//! and in the kernel half other CPUs map at the same time. So entries are loaded with acquire, change
+//! by compare-exchange or swap with release, and nobody ever has a `&mut` to a table.
 
-use core::ops::Range;
+mod descent;
+mod page_tables;
 
 use kernel_sync::atomic::Ordering;
 use mm_generic::frames::{Frame, Frames};
-use mm_generic::page_tables::{Leaf, MapError, PageTables};
-use mm_generic::prot::Prot;
 use mm_generic::word::Word;
 
 use crate::entry;
@@ -32,17 +35,23 @@ impl<G: Geometry, F: Frames> Tables<G, F> {
         self.frames
     }
 
+    /// The entries of the table in `table`.
+    #[inline]
+    fn entries(&self, table: Frame) -> &'static [<G::Word as Word>::Atomic] {
+        G::Word::table(self.frames, table)
+    }
+
     /// The table behind entry `index` of the table at `table`, if there is one.
     #[inline]
     pub(crate) fn child(&self, table: Frame, index: usize) -> Option<Frame> {
         // Acquire: the table is initialised before its entry is stored.
-        entry::frame(G::Word::load(&G::Word::table(self.frames, table)[index], Ordering::Acquire))
+        entry::frame(G::Word::load(&self.entries(table)[index], Ordering::Acquire))
     }
 
     /// Puts a supervisor table behind entry `index` of the top-level table `root`, which nobody else can reach yet.
     pub(crate) fn set_child(&self, root: Frame, index: usize, child: Frame) {
         let entry = entry::table(&self.geometry, 0, child, false)
             .expect("only PAE has tables of its own here, and its 64-bit entries hold any frame");
-        G::Word::store(&G::Word::table(self.frames, root)[index], entry, Ordering::Release);
+        G::Word::store(&self.entries(root)[index], entry, Ordering::Release);
     }
 }

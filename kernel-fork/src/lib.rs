@@ -1,2 +1,9 @@
-//! placeholder being written in this step.
-#![no_std]
+//! placeholder
+#![cfg_attr(not(loom), no_std)]
+
+pub mod args;
+pub mod copy_process;
+pub mod error;
+pub mod exit;
+pub mod flags;
+pub mod parts;

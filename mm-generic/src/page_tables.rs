@@ -1,14 +1,14 @@
-//! What mm-generic asks of an architecture's page tables: one page in, one page out.
+//! What mm-generic asks of an architecture's page tables: one page in, a range of pages out.
 //!
 //! Demand paging, copy-on-write and fork's copy of the user half are written over these few
 //! operations, and so is the mapping of pages into kernel ranges. The tables below the top level
 //! belong to the architecture; how many levels there are is nobody else's business.
 
-use core::ops::Range;
+use core::ops::{ControlFlow, Range};
 
 use thiserror::Error;
 
-use crate::frames::{Frame, OutOfFrames};
+use crate::frames::{Frame, OutOfFrames, PAGE_SIZE};
 use crate::prot::Prot;
 
 /// A present leaf entry: one 4 KiB page.
@@ -16,10 +16,23 @@ use crate::prot::Prot;
 pub struct Leaf {
     /// The frame that the page shows.
     pub frame: Frame,
-    /// What the MMU allows. Copy-on-write pages lack [`Prot::WRITE`] although their VMA has it.
+    /// What the MMU allows user mode; for a page of the kernel half, the kernel. Copy-on-write pages
+    /// lack [`Prot::WRITE`] although their VMA has it. With no right at all the page is kept, and
+    /// user mode cannot reach it.
     pub prot: Prot,
     /// A store has gone through this entry (x86 dirty bit).
     pub dirty: bool,
+}
+
+/// When every MMU that has the tables loaded finds a page that has been mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "a page that shows after a flush faults for ever without one"]
+pub enum Shows {
+    /// At once: no MMU remembers that nothing was there.
+    AtOnce,
+    /// After a flush: an MMU may hold on to an absent top-level entry (PAE keeps the four of them in
+    /// registers, SDM volume 3, 4.4.1).
+    AfterFlush,
 }
 
 /// A page that could not be mapped. Tables made on the way stay; they hold nothing.
@@ -77,7 +90,7 @@ pub unsafe trait PageTables: Send + Sync + 'static {
     /// # Safety
     ///
     /// `root` is live and the caller has exclusive use of its user half.
-    unsafe fn map(&self, root: Frame, addr: u64, leaf: Leaf) -> Result<(), MapError>;
+    unsafe fn map(&self, root: Frame, addr: u64, leaf: Leaf) -> Result<Shows, MapError>;
 
     /// What `addr` shows, if anything; `addr` may lie in either half.
     ///
@@ -86,6 +99,32 @@ pub unsafe trait PageTables: Send + Sync + 'static {
     /// `root` is live and its tables are not freed meanwhile.
     unsafe fn lookup(&self, root: Frame, addr: u64) -> Option<Leaf>;
 
+    /// Takes out the mapped pages of `range` (user addresses in bytes) in ascending order and hands
+    /// each, with its address, to `visit`. Tables stay, even empty ones.
+    ///
+    /// The caller flushes the TLB before it frees a frame; it may do so within `visit`, for the
+    /// entries handed out so far are clear.
+    ///
+    /// # Safety
+    ///
+    /// As for [`PageTables::map`]; `visit` does not use these tables.
+    unsafe fn unmap_range(&self, root: Frame, range: Range<u64>, visit: impl FnMut(u64, Leaf));
+
+    /// Visits the mapped pages of `range` (user addresses in bytes) in ascending order, and gives each
+    /// the rights that `visit` answers with, until it answers [`ControlFlow::Break`].
+    ///
+    /// The MMU may set the dirty bit at the same moment; it is not lost.
+    ///
+    /// # Safety
+    ///
+    /// As for [`PageTables::map`]; `visit` does not use these tables.
+    unsafe fn protect_range<B>(
+        &self,
+        root: Frame,
+        range: Range<u64>,
+        visit: impl FnMut(u64, Leaf) -> ControlFlow<B, Prot>,
+    ) -> ControlFlow<B>;
+
     /// Takes out one page of the user half and returns what it showed.
     ///
     /// The caller flushes the TLB before it frees the frame.
@@ -93,37 +132,33 @@ pub unsafe trait PageTables: Send + Sync + 'static {
     /// # Safety
     ///
     /// As for [`PageTables::map`].
-    unsafe fn unmap(&self, root: Frame, addr: u64) -> Option<Leaf>;
+    unsafe fn unmap(&self, root: Frame, addr: u64) -> Option<Leaf> {
+        let mut found = None;
+        // SAFETY: the caller's promise; the visitor touches no table.
+        unsafe { self.unmap_range(root, addr..addr + PAGE_SIZE, |_, leaf| found = Some(leaf)) };
+        found
+    }
 
-    /// Changes what the MMU allows on one mapped page of the user half, and returns the leaf as it was.
-    ///
-    /// The MMU may set the dirty bit at the same moment; it is not lost.
+    /// Changes what the MMU allows on one page of the user half, if it is mapped.
     ///
     /// # Safety
     ///
     /// As for [`PageTables::map`].
-    unsafe fn protect(&self, root: Frame, addr: u64, prot: Prot) -> Option<Leaf>;
-
-    /// Visits the mapped pages of `range` (user addresses in bytes) in ascending order, skipping empty tables.
-    ///
-    /// # Safety
-    ///
-    /// As for [`PageTables::map`]; `visit` does not use these tables.
-    unsafe fn for_each_leaf(
-        &self,
-        root: Frame,
-        range: Range<u64>,
-        visit: &mut dyn FnMut(u64, Leaf),
-    );
+    unsafe fn protect(&self, root: Frame, addr: u64, prot: Prot) {
+        let visit = |_, _| ControlFlow::<(), _>::Continue(prot);
+        // SAFETY: the caller's promise; the visitor touches no table.
+        let _ = unsafe { self.protect_range(root, addr..addr + PAGE_SIZE, visit) };
+    }
 
     /// Unlinks every table below the top level of the user half and hands each to `free`, lower tables first.
     ///
-    /// The caller flushes the TLBs and paging-structure caches before it frees the frames.
+    /// The caller flushes the TLBs and paging-structure caches before it frees the frames; it may do
+    /// so within `free`, for the tables handed out so far are unlinked.
     ///
     /// # Safety
     ///
-    /// As for [`PageTables::map`]; no page of the user half is mapped.
-    unsafe fn unlink_user_tables(&self, root: Frame, free: &mut dyn FnMut(Frame));
+    /// As for [`PageTables::map`]; no page of the user half is mapped. `free` does not use these tables.
+    unsafe fn unlink_user_tables(&self, root: Frame, free: impl FnMut(Frame));
 
     /// Maps one page of the kernel half, for supervisor mode only, in tables that all PGDs share.
     ///

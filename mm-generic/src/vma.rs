@@ -1,9 +1,9 @@
 //! The user half of an address space as its owner asked for it: a set of virtual memory areas.
 //!
 //! Page tables say what is mapped at this moment; the VMAs say what may be mapped, and with what.
-//! `mmap`, `munmap`, `mprotect` and `brk` edit the set, a page fault looks its address up in it, and
-//! fork copies it (Linux's `dup_mmap`). The kernel half has no VMAs: its mappings grow through the
-//! reference PGD.
+//! `mmap`, `munmap`, `mprotect` and `brk` edit the set, a page fault looks its address up in it,
+//! and fork copies it (Linux's `dup_mmap`). The kernel half has no VMAs: its mappings grow through
+//! the reference PGD.
 //!
 //! This is a data structure and nothing else. It takes no lock: the mm that owns the set serialises
 //! access, as `mmap_lock` does in Linux. It touches no page table: an operation that takes pages

@@ -105,12 +105,13 @@ fn bytes(pages: Range<u64>) -> Range<u64> {
     pages.start * PAGE_SIZE..pages.end * PAGE_SIZE
 }
 
+fn check_aligned(addr: u64) -> Result<(), VmaError> {
+    if addr.is_multiple_of(PAGE_SIZE) { Ok(()) } else { Err(VmaError::Unaligned { addr }) }
+}
+
 fn check_range(range: &Range<u64>) -> Result<(), VmaError> {
-    for addr in [range.start, range.end] {
-        if addr % PAGE_SIZE != 0 {
-            return Err(VmaError::Unaligned { addr });
-        }
-    }
+    check_aligned(range.start)?;
+    check_aligned(range.end)?;
     if range.end <= range.start {
         return Err(VmaError::Empty { addr: range.start });
     }
@@ -128,14 +129,14 @@ struct Model {
 }
 
 impl Model {
-    /// The pages of `within`, in runs that are one VMA each.
-    fn runs(&self, within: Range<u64>) -> Vec<Range<u64>> {
+    /// The pages in runs that are one VMA each.
+    fn runs(&self) -> Vec<Range<u64>> {
         let mut runs: Vec<Range<u64>> = Vec::new();
-        for (&number, page) in self.pages.range(within) {
+        for (&number, page) in &self.pages {
             let last = number.checked_sub(1).and_then(|last| self.pages.get(&last));
             match runs.last_mut() {
-                Some(run) if run.end == number && last.unwrap().continues_with(page) => {
-                    run.end += 1
+                Some(run) if last.is_some_and(|last| last.continues_with(page)) => {
+                    run.end = number + 1;
                 }
                 _ => runs.push(number..number + 1),
             }
@@ -145,14 +146,14 @@ impl Model {
 
     /// The run of which page `number` is a part.
     fn run_at(&self, number: u64) -> Option<Range<u64>> {
-        self.runs(PAGES).into_iter().find(|run| run.contains(&number))
+        self.runs().into_iter().find(|run| run.contains(&number))
     }
 
     /// Runs `edit` on the pages; undoes it if that leaves more runs than there may be VMAs.
     fn edit(&mut self, edit: impl FnOnce(&mut BTreeMap<u64, Page>)) -> Result<(), VmaError> {
         let before = self.pages.clone();
         edit(&mut self.pages);
-        if self.runs(PAGES).len() > self.max_map_count {
+        if self.runs().len() > self.max_map_count {
             self.pages = before;
             return Err(VmaError::TooMany { limit: self.max_map_count });
         }
@@ -200,9 +201,7 @@ impl Model {
     }
 
     fn find_gap(&self, len: u64, hint: Option<u64>, below: u64) -> Result<u64, VmaError> {
-        if len % PAGE_SIZE != 0 {
-            return Err(VmaError::Unaligned { addr: len });
-        }
+        check_aligned(len)?;
         if len == 0 {
             return Err(VmaError::Empty { addr: hint.unwrap_or(below) });
         }
@@ -229,7 +228,6 @@ impl Model {
             .filter(|(_, page)| page.flags.contains(VmaFlags::GROWS_DOWN))
             .filter(|(_, page)| page.source == Source::Zeros)
             .ok_or(VmaError::NotMapped { addr })?;
-        check_range(&bytes(number..bottom))?;
         let len = (self.run_at(bottom).unwrap().end - number) * PAGE_SIZE;
         if len > max_len {
             return Err(VmaError::StackLimit { len, max_len });
@@ -241,15 +239,13 @@ impl Model {
                 return Err(VmaError::GuardGap { start, below, guard_gap });
             }
         }
+        check_range(&bytes(number..bottom))?;
         self.edit(|pages| pages.extend((number..bottom).map(|number| (number, page))))
     }
 
     fn resize_end(&mut self, old_end: u64, new_end: u64) -> Result<Vec<(u64, Page)>, VmaError> {
-        for addr in [old_end, new_end] {
-            if addr % PAGE_SIZE != 0 {
-                return Err(VmaError::Unaligned { addr });
-            }
-        }
+        check_aligned(old_end)?;
+        check_aligned(new_end)?;
         let last = (old_end / PAGE_SIZE).saturating_sub(1);
         let page = self.pages.get(&last).copied().filter(|page| page.source == Source::Zeros);
         let page = page.ok_or(VmaError::NotMapped { addr: last * PAGE_SIZE })?;
@@ -267,9 +263,9 @@ impl Model {
     }
 }
 
-/// One page of a VMA, as the model would describe it.
-fn page_of(vma: &Vma<u8>, number: u64) -> Page {
-    let source = match (vma.page_source(number * PAGE_SIZE), vma.backing()) {
+/// The page of a VMA around `addr`, as the model would describe it.
+fn page_of(vma: &Vma<u8>, addr: u64) -> Page {
+    let source = match (vma.page_source(addr), vma.backing()) {
         (Some((&id, Range { start, end })), _) => {
             Source::Object { id, offset: start, len: end - start }
         }
@@ -282,8 +278,9 @@ fn page_of(vma: &Vma<u8>, number: u64) -> Page {
 }
 
 fn pages_of<'a>(vmas: impl IntoIterator<Item = &'a Vma<u8>>) -> Vec<(u64, Page)> {
-    let pages =
-        |vma: &'a Vma<u8>| pages_in(&vma.range()).map(|number| (number, page_of(vma, number)));
+    let pages = |vma: &'a Vma<u8>| {
+        pages_in(&vma.range()).map(|number| (number, page_of(vma, number * PAGE_SIZE)))
+    };
     vmas.into_iter().flat_map(pages).collect()
 }
 
@@ -293,12 +290,12 @@ fn check(set: &VmaSet<u8>, model: &Model) -> Result<(), TestCaseError> {
         for addr in [number * PAGE_SIZE, number * PAGE_SIZE + PAGE_SIZE - 1] {
             let found = set.find(addr);
             prop_assert!(found.is_none_or(|vma| vma.range().contains(&addr)));
-            let page = found.map(|vma| page_of(vma, number));
+            let page = found.map(|vma| page_of(vma, addr));
             prop_assert_eq!(page.as_ref(), model.pages.get(&number), "at {:#x}", addr);
         }
     }
     let ranges: Vec<_> = set.iter().map(Vma::range).collect();
-    let runs: Vec<_> = model.runs(PAGES).into_iter().map(bytes).collect();
+    let runs: Vec<_> = model.runs().into_iter().map(bytes).collect();
     prop_assert_eq!(ranges, runs, "sorted, apart and merged");
     prop_assert_eq!(set.len(), set.iter().count());
     prop_assert_eq!(set.is_empty(), model.pages.is_empty());
@@ -420,9 +417,12 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    // A failure that random edits found belongs into the unit tests, under a name; a file of seeds
-    // beside this one would say nothing to a reader.
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+    // A failure found here belongs into the unit tests, under a name; a file of seeds beside this
+    // one would say nothing to a reader.
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn edits_agree_with_the_page_model(

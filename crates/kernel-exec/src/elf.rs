@@ -14,9 +14,9 @@
 //!   x86 psABI (maximum page size at least 4096) emits such a file.
 //! - **Segments in any order** are accepted and sorted, although the specification wants them
 //!   ascending. Linux accepts them too, and the order cannot matter once overlap is ruled out.
-//! - **Past the file bytes of a segment** its last page is zero. Linux zeroes only what a bss claims
-//!   and otherwise leaves the next file bytes visible. The bytes *before* a segment on its first
-//!   page do show the file, as in Linux.
+//! - **Past the file bytes of a segment** its last page is zero. Linux zeroes only what a bss
+//!   claims and otherwise leaves the next file bytes visible. The bytes *before* a segment on its
+//!   first page do show the file, as in Linux.
 //! - **A segment cut off by the end of the file** is refused; Linux delivers SIGBUS on first touch.
 //! - **The entry point** must lie in an executable segment; Linux delivers SIGSEGV.
 //! - **`p_align`** of a static-pie is honoured for every segment: the bias is a multiple of the

@@ -1,4 +1,4 @@
-//! exec: the file becomes a load plan, the arguments become a stack image, and both become a new mm.
+//! exec: a file becomes a load plan, arguments become a stack image, and both become a new mm.
 #![cfg_attr(not(loom), no_std)]
 
 extern crate alloc;

@@ -14,6 +14,9 @@
 ///
 /// A callback handed to [`Rcu::call_rcu`] must not run before every guard that existed at the
 /// time of the call, on any CPU, has been dropped; and what those sections did happens before it.
+/// A section that the callback does not wait for sees everything that happened before the call: it
+/// cannot find what was unlinked then. (An epoch-based implementation pays for this with a full
+/// barrier on entry.)
 pub unsafe trait Rcu: Send + Sync + Sized + 'static {
     /// Evidence of being inside a read-side section of this domain. Must not be `Send`.
     type Guard;

@@ -80,7 +80,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
 use core::marker::PhantomData;
-use core::mem::ManuallyDrop;
+use core::mem;
 
 use kernel_sync::Rcu;
 
@@ -100,8 +100,7 @@ const MIN_LIMIT: u32 = 2;
 /// `T` is the task, `R` the kernel's RCU domain: everything read through the table is read under a
 /// guard of `R` and dropped through `R`.
 pub struct PidTable<T: Send + Sync + 'static, R: Rcu> {
-    /// Taken out by `drop`, and there only.
-    directory: ManuallyDrop<Directory<T>>,
+    directory: Directory<T>,
     batches: Box<[Batch]>,
     cursor: Cursor,
     domain: PhantomData<fn() -> R>,
@@ -120,7 +119,7 @@ impl<T: Send + Sync + 'static, R: Rcu> PidTable<T, R> {
             return Err(PidError::BadLimit { limit, min: MIN_LIMIT, max: PID_MAX_LIMIT });
         }
         Ok(Self {
-            directory: ManuallyDrop::new(Directory::new(limit)?),
+            directory: Directory::new(limit)?,
             batches: boxed_slice(cpus, Batch::new)?,
             cursor: Cursor::new(),
             domain: PhantomData,
@@ -177,7 +176,7 @@ impl<T: Send + Sync + 'static, R: Rcu> PidTable<T, R> {
             if let Some(bit) = place.take(bit) {
                 // Failure means that someone moved the position; the pid is ours all the same.
                 batch.replace(at, Some(Position { chunk, bit: bit + 1 }));
-                return Ok(self.reserved(chunk, bit));
+                return Ok(reservation_at(place, chunk, bit));
             }
             if batch.replace(at, None) {
                 place.retire();
@@ -209,18 +208,12 @@ impl<T: Send + Sync + 'static, R: Rcu> PidTable<T, R> {
             .map(|chunk| Position { chunk, bit: if chunk == start.chunk { start.bit } else { 0 } });
         let reserved = (0..chunks.min(start.chunk + 1)).map(|chunk| Position { chunk, bit: 0 });
         for Position { chunk, bit } in unreserved.chain(reserved) {
-            if let Some(bit) = self.directory.find_or_make(chunk)?.take_or_full(bit) {
-                return Ok(self.reserved(chunk, bit));
+            let place = self.directory.find_or_make(chunk)?;
+            if let Some(bit) = place.take_or_full(bit) {
+                return Ok(reservation_at(place, chunk, bit));
             }
         }
         Err(PidError::Exhausted { limit: self.limit() })
-    }
-
-    /// Wraps up the pid at `bit` of `chunk`, which the caller has just taken.
-    fn reserved(&self, chunk: usize, bit: u32) -> PidReservation<'_, T, R> {
-        let raw = u32::try_from(chunk).ok().map(|chunk| chunk * CHUNK_PIDS + bit);
-        let pid = raw.and_then(Pid::new).expect("pids 0 and limit.. are never free");
-        PidReservation::new(self, pid)
     }
 
     /// Returns where this pid lives, if its chunk was ever made.
@@ -283,12 +276,22 @@ impl<T: Send + Sync + 'static, R: Rcu> PidTable<T, R> {
     }
 }
 
+/// Makes a reservation of the pid at `bit` of `place`, chunk number `chunk`, which was just taken.
+fn reservation_at<T: Send + Sync + 'static, R: Rcu>(
+    place: Place<'_, T>,
+    chunk: usize,
+    bit: u32,
+) -> PidReservation<'_, T, R> {
+    let raw = u32::try_from(chunk).ok().map(|chunk| chunk * CHUNK_PIDS + bit);
+    let pid = raw.and_then(Pid::new).expect("pid 0 and those beyond the limit are never free");
+    PidReservation::new(place, bit, pid)
+}
+
 impl<T: Send + Sync + 'static, R: Rcu> Drop for PidTable<T, R> {
     /// Drops the table's references to the tasks still published, after a grace period: a task
     /// found by [`PidTable::get`] lives as long as the guard, even if the table does not.
     fn drop(&mut self) {
-        // SAFETY: this is `drop`; `self.directory` is not used again.
-        let directory = unsafe { ManuallyDrop::take(&mut self.directory) };
+        let directory = mem::take(&mut self.directory);
         R::call_rcu(move || drop(directory));
     }
 }
@@ -300,5 +303,53 @@ impl<T: Send + Sync + 'static, R: Rcu> fmt::Debug for PidTable<T, R> {
             .field("cpus", &self.batches.len())
             .field("batches_claimed", &self.batches_claimed())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    extern crate std;
+
+    use alloc::sync::Arc;
+    use std::boxed::Box;
+
+    use kernel_sync::Rcu;
+
+    use super::PidTable;
+
+    /// One thread and no guards held across a removal: every grace period is over at once.
+    struct Immediate;
+
+    // SAFETY: the test below holds no guard when it removes.
+    unsafe impl Rcu for Immediate {
+        type Guard = ();
+
+        fn read_lock() {}
+
+        fn call_rcu(callback: impl FnOnce() + Send + 'static) {
+            callback();
+        }
+    }
+
+    #[test]
+    fn forks_and_exits_within_a_batch_leave_the_shared_words_alone() {
+        let table: PidTable<Box<u32>, Immediate> = PidTable::new(32_768, 2).expect("good limit");
+        let shared = |table: &PidTable<_, _>| (table.cursor.turns(), table.directory.summary());
+        for batch in 0..8 {
+            // The first pid of a batch pays for all: a turn of the cursor, and a chunk opened, and
+            // the previous one closed.
+            let first = table.alloc(0).expect("a free pid").publish(Arc::new(Box::new(0)));
+            let before = shared(&table);
+            assert_eq!(before.0, batch + 1);
+            table.remove(first).expect("published");
+            // Pid 0 is not handed out, so the first batch has one pid less.
+            for task in 1..if batch == 0 { 63 } else { 64 } {
+                let pid = table.alloc(0).expect("a free pid").publish(Arc::new(Box::new(task)));
+                table.remove(pid).expect("published");
+                assert!(shared(&table) == before, "task {task} of batch {batch} wrote a shared word");
+            }
+        }
+        // Each batch but the current one was closed behind the CPU.
+        assert_eq!(table.directory.summary()[0].count_ones(), 1);
     }
 }

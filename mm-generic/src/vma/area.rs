@@ -228,9 +228,9 @@ mod tests {
         assert_eq!(make(0x1001..0x2000), Err(VmaError::Unaligned { addr: 0x1001 }));
         assert_eq!(make(0x1000..0x2fff), Err(VmaError::Unaligned { addr: 0x2fff }));
         assert_eq!(make(0x1000..0x1000), Err(VmaError::Empty { addr: 0x1000 }));
-        assert_eq!(make(0xffff_ffff_ffff_f000..0x1000), {
-            Err(VmaError::Empty { addr: 0xffff_ffff_ffff_f000 })
-        });
+        // The end of a range that an addition carried past the last address.
+        let wrapped = Range { start: 0xffff_ffff_ffff_f000, end: 0x1000 };
+        assert_eq!(make(wrapped), Err(VmaError::Empty { addr: 0xffff_ffff_ffff_f000 }));
     }
 
     #[test]

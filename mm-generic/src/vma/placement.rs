@@ -59,10 +59,11 @@ impl<B: Clone + PartialEq> VmaSet<B> {
     ///
     /// # Errors
     ///
-    /// - [`VmaError::NotMapped`]: the next VMA above `addr` is no stack, or there is none.
-    /// - [`VmaError::OutsideUser`]: `addr` is below the limits.
+    /// - [`VmaError::NotMapped`]: the next VMA above `addr` is no anonymous [`VmaFlags::GROWS_DOWN`]
+    ///   VMA, or there is none.
     /// - [`VmaError::StackLimit`]: the VMA would be longer than `max_len`.
     /// - [`VmaError::GuardGap`]: the VMA below would be closer than `guard_gap`.
+    /// - [`VmaError::OutsideUser`]: `addr` is below the limits.
     pub fn grow_down(
         &mut self,
         addr: u64,
@@ -73,7 +74,7 @@ impl<B: Clone + PartialEq> VmaSet<B> {
             let grown = self.stack_growth(addr, guard_gap, max_len)?;
             self.insert(grown)?;
         }
-        // Covered now in either case; the error is only there to need no panic.
+        // Covered now in either case: the error stands where a panic would, and cannot come out.
         self.find(addr).ok_or(VmaError::NotMapped { addr })
     }
 
@@ -85,8 +86,6 @@ impl<B: Clone + PartialEq> VmaSet<B> {
             .filter(|vma| vma.flags().contains(VmaFlags::GROWS_DOWN))
             .filter(|vma| matches!(vma.backing(), Backing::Anonymous))
             .ok_or(VmaError::NotMapped { addr })?;
-        let growth = start..stack.start();
-        self.check_limits(&growth)?;
         let len = stack.end() - start;
         if len > max_len {
             return Err(VmaError::StackLimit { len, max_len });
@@ -97,7 +96,7 @@ impl<B: Clone + PartialEq> VmaSet<B> {
         {
             return Err(VmaError::GuardGap { start, below: previous.end(), guard_gap });
         }
-        stack.anonymous_like(growth)
+        stack.anonymous_like(start..stack.start())
     }
 
     /// Moves the end of an anonymous VMA from `old_end` to `new_end` (`brk`).

@@ -1,4 +1,5 @@
-//! What programs do with their address space, call by call. `tests/vma_model.rs` has the random ones.
+//! What programs do to their address space, one call at a time. Random sequences of calls are in
+//! `tests/vma_model.rs`.
 
 use alloc::vec::Vec;
 use core::ops::Range;

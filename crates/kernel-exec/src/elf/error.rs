@@ -89,8 +89,8 @@ pub enum ElfError {
         /// Length of the file in bytes.
         file_len: usize,
     },
-    /// The file asks for a dynamic linker. Only static executables are loaded; relink it statically.
-    #[error("the program needs the interpreter {:?}", core::str::from_utf8(path).unwrap_or("(not UTF-8)"))]
+    /// The file asks for a dynamic linker. Only static executables are loaded: relink it.
+    #[error("the program needs the interpreter {}", path.escape_ascii())]
     NeedsInterpreter {
         /// The path without its NUL, shorter than [`MAX_INTERP_PATH`](super::MAX_INTERP_PATH).
         path: Vec<u8>,
@@ -114,7 +114,7 @@ pub enum ElfError {
         /// `p_memsz` of the header.
         memsz: u64,
     },
-    /// A segment's end, rounded up to a page, is not an address of this class.
+    /// A segment's end, with bias and rounded up to a page, is past the addresses of this class.
     #[error("segment {index}: {memsz:#x} bytes at {vaddr:#x} run past the address space")]
     AddressOverflow {
         /// Index of the program header.

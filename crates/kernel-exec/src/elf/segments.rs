@@ -180,7 +180,7 @@ pub(super) fn executable_entry(table: &Table<'_>, entry: u64) -> Result<u64, Elf
         .ok_or(ElfError::EntryNotExecutable { entry })
 }
 
-/// Where the program header table is in memory, without bias: in the segment that loads its file bytes.
+/// Where the program header table is in memory, without bias: in the segment that loads its bytes.
 ///
 /// As in Linux since 5.18, which no longer assumes that the first segment starts at the start of
 /// the file; the last segment wins if two load the same bytes. `PT_PHDR` is not asked: it may name

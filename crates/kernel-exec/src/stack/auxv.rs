@@ -5,34 +5,6 @@ use super::Layout;
 /// Bytes of `AT_RANDOM`.
 pub(super) const RANDOM_BYTES: usize = 16;
 
-const AUX_PAIRS: usize = 19;
-
-/// Tag and value; the empty place is that of a vDSO that does not exist.
-pub(super) type AuxPairs = [Option<(u64, u64)>; AUX_PAIRS];
-
-/// Tags of the auxiliary vector (Linux `uapi/linux/auxvec.h`).
-mod at {
-    pub(super) const NULL: u64 = 0;
-    pub(super) const PHDR: u64 = 3;
-    pub(super) const PHENT: u64 = 4;
-    pub(super) const PHNUM: u64 = 5;
-    pub(super) const PAGESZ: u64 = 6;
-    pub(super) const BASE: u64 = 7;
-    pub(super) const FLAGS: u64 = 8;
-    pub(super) const ENTRY: u64 = 9;
-    pub(super) const UID: u64 = 11;
-    pub(super) const EUID: u64 = 12;
-    pub(super) const GID: u64 = 13;
-    pub(super) const EGID: u64 = 14;
-    pub(super) const PLATFORM: u64 = 15;
-    pub(super) const HWCAP: u64 = 16;
-    pub(super) const CLKTCK: u64 = 17;
-    pub(super) const SECURE: u64 = 23;
-    pub(super) const RANDOM: u64 = 25;
-    pub(super) const EXECFN: u64 = 31;
-    pub(super) const SYSINFO_EHDR: u64 = 33;
-}
-
 /// What the kernel tells the program about itself and about the program (`AT_*`).
 ///
 /// `AT_FLAGS` is always 0. `AT_RANDOM`, `AT_EXECFN` and `AT_PLATFORM` hold addresses within the
@@ -73,6 +45,34 @@ pub struct AuxValues<'a> {
     pub execfn: &'a [u8],
     /// Address of the vDSO's ELF header; without one, the pair is left out.
     pub sysinfo_ehdr: Option<u64>,
+}
+
+const AUX_PAIRS: usize = 19;
+
+/// Tag and value; the empty place is that of a vDSO that does not exist.
+pub(super) type AuxPairs = [Option<(u64, u64)>; AUX_PAIRS];
+
+/// Tags of the auxiliary vector (Linux `uapi/linux/auxvec.h`).
+mod at {
+    pub(super) const NULL: u64 = 0;
+    pub(super) const PHDR: u64 = 3;
+    pub(super) const PHENT: u64 = 4;
+    pub(super) const PHNUM: u64 = 5;
+    pub(super) const PAGESZ: u64 = 6;
+    pub(super) const BASE: u64 = 7;
+    pub(super) const FLAGS: u64 = 8;
+    pub(super) const ENTRY: u64 = 9;
+    pub(super) const UID: u64 = 11;
+    pub(super) const EUID: u64 = 12;
+    pub(super) const GID: u64 = 13;
+    pub(super) const EGID: u64 = 14;
+    pub(super) const PLATFORM: u64 = 15;
+    pub(super) const HWCAP: u64 = 16;
+    pub(super) const CLKTCK: u64 = 17;
+    pub(super) const SECURE: u64 = 23;
+    pub(super) const RANDOM: u64 = 25;
+    pub(super) const EXECFN: u64 = 31;
+    pub(super) const SYSINFO_EHDR: u64 = 33;
 }
 
 impl AuxValues<'_> {

@@ -28,7 +28,15 @@ pub(crate) struct Phdr {
 impl Phdr {
     /// A segment without bss.
     pub(crate) fn load(flags: u32, offset: u64, vaddr: u64, filesz: u64) -> Self {
-        Self { kind: PT_LOAD, flags, offset, vaddr, filesz, memsz: filesz, align: PAGE_SIZE }
+        Self {
+            kind: PT_LOAD,
+            flags,
+            offset,
+            vaddr,
+            filesz,
+            memsz: filesz,
+            align: PAGE_SIZE,
+        }
     }
 
     /// The same segment, larger in memory than in the file.
@@ -41,7 +49,11 @@ impl Phdr {
     }
 
     pub(crate) fn gnu_stack(flags: u32) -> Self {
-        Self { kind: PT_GNU_STACK, align: 16, ..Self::load(flags, 0, 0, 0) }
+        Self {
+            kind: PT_GNU_STACK,
+            align: 16,
+            ..Self::load(flags, 0, 0, 0)
+        }
     }
 }
 
@@ -59,18 +71,30 @@ pub(crate) struct ElfFile {
 
 impl ElfFile {
     pub(crate) fn new(class: Class, kind: u16, entry: u64, phdrs: Vec<Phdr>) -> Self {
-        Self { class, kind, entry, phoff: header_size(class), phdrs, min_len: 0 }
+        Self {
+            class,
+            kind,
+            entry,
+            phoff: header_size(class),
+            phdrs,
+            min_len: 0,
+        }
     }
 
     /// What a linker makes of a small program: headers and text, then data with a bss behind it.
     pub(crate) fn sample(class: Class, kind: u16) -> Self {
         let base = if kind == ET_DYN { 0 } else { 0x40_0000 };
-        Self::new(class, kind, base + 0x1010, vec![
-            Phdr::load(R, 0, base, 0x2a0),
-            Phdr::load(R | X, 0x1000, base + 0x1000, 0x234),
-            Phdr::load(R | W, 0x1ff0, base + 0x2ff0, 0x120).with_memsz(0x2345),
-            Phdr::gnu_stack(R | W),
-        ])
+        Self::new(
+            class,
+            kind,
+            base + 0x1010,
+            vec![
+                Phdr::load(R, 0, base, 0x2a0),
+                Phdr::load(R | X, 0x1000, base + 0x1000, 0x234),
+                Phdr::load(R | W, 0x1ff0, base + 0x2ff0, 0x120).with_memsz(0x2345),
+                Phdr::gnu_stack(R | W),
+            ],
+        )
     }
 
     /// The file; bytes that are not headers are never zero, so they cannot pass for a bss.
@@ -79,7 +103,7 @@ impl ElfFile {
         let len = self
             .phdrs
             .iter()
-            .filter(|phdr| phdr.filesz != 0)
+            .filter(|phdr| phdr.kind == PT_LOAD && phdr.filesz != 0)
             .map(|phdr| phdr.offset + phdr.filesz)
             .chain([table_end, header_size(self.class), self.min_len])
             .max()
@@ -108,7 +132,11 @@ impl ElfFile {
             push_word(&mut out, self.class, address);
         }
         out.extend(0_u32.to_le_bytes());
-        let sizes = [header_size(self.class), phdr_size(self.class), self.phdrs.len() as u64];
+        let sizes = [
+            header_size(self.class),
+            phdr_size(self.class),
+            self.phdrs.len() as u64,
+        ];
         for half in sizes.into_iter().chain([0, 0, 0]) {
             out.extend((half as u16).to_le_bytes());
         }
@@ -159,8 +187,24 @@ pub(crate) fn phdr_size(class: Class) -> u64 {
 pub(crate) fn header_fields(class: Class) -> [(usize, usize); 7] {
     // e_type, e_machine, e_version, e_entry, e_phoff, e_phentsize, e_phnum
     match class {
-        Class::Elf32 => [(16, 2), (18, 2), (20, 4), (24, 4), (28, 4), (42, 2), (44, 2)],
-        Class::Elf64 => [(16, 2), (18, 2), (20, 4), (24, 8), (32, 8), (54, 2), (56, 2)],
+        Class::Elf32 => [
+            (16, 2),
+            (18, 2),
+            (20, 4),
+            (24, 4),
+            (28, 4),
+            (42, 2),
+            (44, 2),
+        ],
+        Class::Elf64 => [
+            (16, 2),
+            (18, 2),
+            (20, 4),
+            (24, 8),
+            (32, 8),
+            (54, 2),
+            (56, 2),
+        ],
     }
 }
 

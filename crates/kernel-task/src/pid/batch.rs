@@ -117,6 +117,8 @@ pub(super) fn after_wrap(limit: u32) -> Position {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::{Batch, Cursor, Position, after_wrap};
 
     #[test]

@@ -89,7 +89,7 @@ impl<T> Directory<T> {
         if let Some(place) = self.find(index) {
             return Ok(place);
         }
-        let fresh = Box::into_raw(boxed_slice(SEGMENT_CHUNKS, Chunk::new)?);
+        let fresh: *mut [Chunk<T>] = Box::into_raw(boxed_slice(SEGMENT_CHUNKS, Chunk::new)?);
         // INVARIANT: from null to a boxed slice of the right length.
         // Release: the chunks are seen initialised. Not acquire: `find` loads again.
         let made = self.segments[index / SEGMENT_CHUNKS].compare_exchange(
@@ -122,6 +122,13 @@ impl<T> Directory<T> {
     #[cfg(all(test, not(loom)))]
     pub(super) fn summary(&self) -> Vec<u64> {
         self.summary.iter().map(|word| word.load(Ordering::Relaxed)).collect()
+    }
+}
+
+impl<T> Default for Directory<T> {
+    /// Makes a directory without pids, which takes no memory: what is left of a table that is gone.
+    fn default() -> Self {
+        Self { segments: Box::default(), summary: Box::default(), limit: 0, owns: PhantomData }
     }
 }
 

@@ -2,25 +2,29 @@
 
 use alloc::sync::Arc;
 use core::fmt;
+use core::marker::PhantomData;
 use core::mem;
 
 use kernel_sync::Rcu;
 
-use super::PidTable;
+use super::chunk::Place;
 use super::number::Pid;
 
 /// Pid that is taken and not yet published. Dropping it frees the pid: that is the whole of the
 /// error path of a fork that fails before publication.
 #[must_use = "a reservation that is dropped gives its pid back"]
 pub struct PidReservation<'a, T: Send + Sync + 'static, R: Rcu> {
-    table: &'a PidTable<T, R>,
+    place: Place<'a, T>,
+    bit: u32,
     pid: Pid,
+    /// The table's domain. The task will be read under its guards.
+    domain: PhantomData<fn() -> R>,
 }
 
 impl<'a, T: Send + Sync + 'static, R: Rcu> PidReservation<'a, T, R> {
-    /// The caller has set the pid's bit.
-    pub(super) fn new(table: &'a PidTable<T, R>, pid: Pid) -> Self {
-        Self { table, pid }
+    /// Wraps up `pid`, which is at `bit` of `place`, and which the caller has taken.
+    pub(super) fn new(place: Place<'a, T>, bit: u32, pid: Pid) -> Self {
+        Self { place, bit, pid, domain: PhantomData }
     }
 
     /// Returns the pid.
@@ -29,17 +33,17 @@ impl<'a, T: Send + Sync + 'static, R: Rcu> PidReservation<'a, T, R> {
         self.pid
     }
 
-    /// Publishes `task` under the pid: from this store on, walkers and [`PidTable::get`] find it.
+    /// Publishes `task` under the pid: from this store on, walkers and
+    /// [`PidTable::get`](super::PidTable::get) find it.
     ///
-    /// This is the publication of the protocol (fork in the head of `mm-generic`): the task, with
-    /// its mm, is findable now. The store is a *release*: who finds the task sees it initialised. It
-    /// does **not** order anything that follows. The caller's next step is a full barrier
-    /// ([`kernel_sync::smp_mb`] in a function that names its partner), and only then does it read
-    /// what a walker might be changing.
+    /// This store *is* the publication that fork's full barrier comes after. It is a release: who
+    /// finds the task sees it initialised, with its mm. It does **not** order anything that follows
+    /// it. The caller's next step is that barrier ([`kernel_sync::smp_mb`] in a function that names
+    /// its partner), and only then does it read what a walker might be changing. The head of
+    /// `pid.rs` walks the race.
     pub fn publish(self, task: Arc<T>) -> Pid {
         let pid = self.pid;
-        let (place, bit) = self.table.place(pid).expect("a reserved pid has a chunk");
-        place.slot(bit).publish(task);
+        self.place.slot(self.bit).publish(task);
         // The pid now belongs to the table, until `remove`.
         mem::forget(self);
         pid
@@ -48,8 +52,7 @@ impl<'a, T: Send + Sync + 'static, R: Rcu> PidReservation<'a, T, R> {
 
 impl<T: Send + Sync + 'static, R: Rcu> Drop for PidReservation<'_, T, R> {
     fn drop(&mut self) {
-        let (place, bit) = self.table.place(self.pid).expect("a reserved pid has a chunk");
-        place.give_back(bit);
+        self.place.give_back(self.bit);
     }
 }
 

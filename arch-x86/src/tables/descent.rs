@@ -1,0 +1,177 @@
+//! Ways down the tables: to one entry, with and without making tables, and to every page of a range.
+
+use core::ops::{ControlFlow, Range};
+
+use kernel_sync::atomic::Ordering;
+use mm_generic::frames::{Frame, Frames, PAGE_SIZE};
+use mm_generic::page_tables::{Leaf, MapError, Shows};
+use mm_generic::prot::Prot;
+use mm_generic::word::Word;
+
+use super::Tables;
+use crate::entry::{self, Target};
+use crate::geometry::{Geometry, SlotTable};
+
+/// The cell of one entry.
+pub(super) type Cell<G> = <<G as Geometry>::Word as Word>::Atomic;
+
+impl<G: Geometry, F: Frames> Tables<G, F> {
+    /// Finds the page that `addr` lies in, with the rights of all levels together.
+    pub(super) fn find(&self, root: Frame, addr: u64, user: bool) -> Option<Leaf> {
+        let mut prot = Prot::all();
+        let mut table = root;
+        for (depth, level) in self.geometry.levels().iter().enumerate() {
+            let entry = G::Word::load(&self.entries(table)[level.index(addr)], Ordering::Acquire);
+            if !entry::is_pdpte(&self.geometry, depth) {
+                prot &= entry::prot::<G>(entry, user);
+            }
+            match entry::target(&self.geometry, depth, entry) {
+                Target::Nothing => return None,
+                Target::Table(next) => table = next,
+                Target::Page(first) => {
+                    let within = addr % level.span();
+                    let frame = Frame::at(first.phys() + (within - within % PAGE_SIZE))?;
+                    return Some(Leaf { frame, prot, dirty: entry::is_dirty(entry) });
+                }
+            }
+        }
+        None
+    }
+
+    /// Finds the last-level entry for `addr`, unless a table on the way is absent or a large page lies there.
+    pub(super) fn find_cell(&self, root: Frame, addr: u64) -> Option<&Cell<G>> {
+        let (last, upper) = self.geometry.levels().split_last()?;
+        let mut table = root;
+        for (depth, level) in upper.iter().enumerate() {
+            let entry = G::Word::load(&self.entries(table)[level.index(addr)], Ordering::Acquire);
+            let Target::Table(next) = entry::target(&self.geometry, depth, entry) else {
+                return None;
+            };
+            table = next;
+        }
+        Some(&self.entries(table)[last.index(addr)])
+    }
+
+    /// Finds the last-level entry for `addr`, and makes the tables that lack on the way.
+    ///
+    /// In the kernel half, slots are filled by growth alone; an empty one is a bad address.
+    pub(super) fn make_cell(
+        &self,
+        root: Frame,
+        addr: u64,
+        user: bool,
+    ) -> Result<(&Cell<G>, Shows), MapError> {
+        let (last, upper) =
+            self.geometry.levels().split_last().ok_or(MapError::BadAddress { addr })?;
+        let slot_depth = match G::SLOTS {
+            SlotTable::TopLevel => 0,
+            SlotTable::PrivatePmd => 1,
+        };
+        let mut shows = Shows::AtOnce;
+        let mut table = root;
+        for (depth, level) in upper.iter().enumerate() {
+            let cell = &self.entries(table)[level.index(addr)];
+            let entry = G::Word::load(cell, Ordering::Acquire);
+            table = match entry::target(&self.geometry, depth, entry) {
+                Target::Table(next) => next,
+                Target::Page(frame) => return Err(MapError::Occupied { addr, frame }),
+                Target::Nothing if !user && depth <= slot_depth => {
+                    return Err(MapError::BadAddress { addr });
+                }
+                Target::Nothing => {
+                    if entry::is_pdpte(&self.geometry, depth) {
+                        shows = Shows::AfterFlush;
+                    }
+                    self.make_table(cell, depth, addr, user)?
+                }
+            };
+        }
+        Ok((&self.entries(table)[last.index(addr)], shows))
+    }
+
+    /// Puts a new table behind the empty entry `cell` of a table of level `depth`, or finds the one
+    /// that another CPU has put there meanwhile.
+    fn make_table(
+        &self,
+        cell: &Cell<G>,
+        depth: usize,
+        addr: u64,
+        user: bool,
+    ) -> Result<Frame, MapError> {
+        let frame =
+            self.frames.alloc().map_err(|source| MapError::OutOfFrames { addr, source })?;
+        let result = match entry::table(&self.geometry, depth, frame, user) {
+            None => Err(MapError::FrameTooHigh { addr, frame }),
+            // Release: the table is seen zeroed. Acquire: so is the one found instead.
+            Some(entry) => match G::Word::compare_exchange(
+                cell,
+                G::Word::NONE,
+                entry,
+                Ordering::Release,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Ok(frame),
+                Err(found) => match entry::target(&self.geometry, depth, found) {
+                    Target::Table(found) => Ok(found),
+                    Target::Page(frame) => Err(MapError::Occupied { addr, frame }),
+                    Target::Nothing => Err(MapError::BadAddress { addr }),
+                },
+            },
+        };
+        // SAFETY: allocated above, and not stored in any table.
+        unsafe { self.frames.put(frame) };
+        result
+    }
+
+    /// Visits the last-level entries of `range` in ascending order, present or not, where there are tables for them.
+    ///
+    /// `table` is a table of level `depth`, and `range` lies within what it maps.
+    pub(super) fn for_each_cell<B>(
+        &self,
+        table: Frame,
+        depth: usize,
+        range: Range<u64>,
+        visit: &mut impl FnMut(u64, &Cell<G>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let levels = self.geometry.levels();
+        let level = levels[depth];
+        let entries = self.entries(table);
+        let mut addr = range.start;
+        while addr < range.end {
+            let end = (addr - addr % level.span() + level.span()).min(range.end);
+            let cell = &entries[level.index(addr)];
+            if depth + 1 == levels.len() {
+                visit(addr, cell)?;
+            } else if let Target::Table(next) =
+                entry::target(&self.geometry, depth, G::Word::load(cell, Ordering::Acquire))
+            {
+                self.for_each_cell(next, depth + 1, addr..end, visit)?;
+            }
+            addr = end;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Unlinks what is behind the first `entries` entries of `table`, a table of level `depth`, and
+    /// hands each table to `free` once everything below it is gone.
+    pub(super) fn unlink_tables(
+        &self,
+        table: Frame,
+        depth: usize,
+        entries: usize,
+        free: &mut impl FnMut(Frame),
+    ) {
+        for cell in &self.entries(table)[..entries] {
+            let entry = G::Word::load(cell, Ordering::Acquire);
+            if let Target::Table(child) = entry::target(&self.geometry, depth, entry) {
+                let below = depth + 1;
+                if below + 1 < self.geometry.levels().len() {
+                    let entries = self.geometry.levels()[below].entries();
+                    self.unlink_tables(child, below, entries, free);
+                }
+                G::Word::swap(cell, G::Word::NONE, Ordering::Release);
+                free(child);
+            }
+        }
+    }
+}

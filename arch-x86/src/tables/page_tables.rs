@@ -1,0 +1,147 @@
+//! What mm-generic asks for, page by page, on the tables of x86.
+
+use core::ops::{ControlFlow, Range};
+
+use kernel_sync::atomic::Ordering;
+use mm_generic::frames::{Frame, Frames, PAGE_SIZE};
+use mm_generic::page_tables::{Leaf, MapError, PageTables, Shows};
+use mm_generic::prot::Prot;
+use mm_generic::word::Word;
+
+use super::Tables;
+use super::descent::Cell;
+use crate::entry;
+use crate::geometry::Geometry;
+
+impl<G: Geometry, F: Frames> Tables<G, F> {
+    fn user_part(&self, range: Range<u64>) -> Range<u64> {
+        range.start..range.end.min(self.geometry.user_end())
+    }
+}
+
+/// What a last-level entry of the user half shows.
+fn leaf<G: Geometry>(entry: G::Word) -> Option<Leaf> {
+    let frame = entry::frame(entry)?;
+    Some(Leaf { frame, prot: entry::prot::<G>(entry, true), dirty: entry::is_dirty(entry) })
+}
+
+/// Stores a page entry where none is.
+fn store_page<G: Geometry>(cell: &Cell<G>, entry: G::Word, addr: u64) -> Result<(), MapError> {
+    // Release: who finds the entry finds the page's contents.
+    let stored = G::Word::compare_exchange(
+        cell,
+        G::Word::NONE,
+        entry,
+        Ordering::Release,
+        Ordering::Relaxed,
+    );
+    match stored {
+        Ok(_) => Ok(()),
+        Err(found) => match entry::frame(found) {
+            Some(frame) => Err(MapError::Occupied { addr, frame }),
+            None => Err(MapError::BadAddress { addr }),
+        },
+    }
+}
+
+// SAFETY: the entries are those of the SDM (`entry.rs`), found by the levels of the geometry.
+unsafe impl<G: Geometry, F: Frames> PageTables for Tables<G, F> {
+    fn user_end(&self) -> u64 {
+        self.geometry.user_end()
+    }
+
+    unsafe fn map(&self, root: Frame, addr: u64, leaf: Leaf) -> Result<Shows, MapError> {
+        if addr >= self.geometry.user_end() || !addr.is_multiple_of(PAGE_SIZE) {
+            return Err(MapError::BadAddress { addr });
+        }
+        let entry = entry::page::<G>(leaf.frame, leaf.prot, true, leaf.dirty)
+            .ok_or(MapError::FrameTooHigh { addr, frame: leaf.frame })?;
+        let (cell, shows) = self.make_cell(root, addr, true)?;
+        store_page::<G>(cell, entry, addr)?;
+        Ok(shows)
+    }
+
+    unsafe fn lookup(&self, root: Frame, addr: u64) -> Option<Leaf> {
+        let user = addr < self.geometry.user_end();
+        let half = self.geometry.kernel_half();
+        if !user && (addr < half.first || addr > half.last) {
+            return None;
+        }
+        self.find(root, addr, user)
+    }
+
+    unsafe fn unmap_range(
+        &self,
+        root: Frame,
+        range: Range<u64>,
+        mut visit: impl FnMut(u64, Leaf),
+    ) {
+        let mut unmap = |addr: u64, cell: &Cell<G>| {
+            // The load saves a locked instruction for each page that is not there.
+            if G::Word::load(cell, Ordering::Relaxed) != G::Word::NONE
+                // A swap: the MMU may set the dirty bit until the entry is clear.
+                && let Some(leaf) = leaf::<G>(G::Word::swap(cell, G::Word::NONE, Ordering::AcqRel))
+            {
+                visit(addr, leaf);
+            }
+            ControlFlow::<()>::Continue(())
+        };
+        let _ = self.for_each_cell(root, 0, self.user_part(range), &mut unmap);
+    }
+
+    unsafe fn protect_range<B>(
+        &self,
+        root: Frame,
+        range: Range<u64>,
+        mut visit: impl FnMut(u64, Leaf) -> ControlFlow<B, Prot>,
+    ) -> ControlFlow<B> {
+        let mut protect = |addr: u64, cell: &Cell<G>| {
+            let mut entry = G::Word::load(cell, Ordering::Acquire);
+            let Some(leaf) = leaf::<G>(entry) else { return ControlFlow::Continue(()) };
+            let prot = visit(addr, leaf)?;
+            // Only the MMU changes the entry meanwhile: it sets accessed and dirty bits.
+            while let changed = entry::with_prot::<G>(entry, prot)
+                && changed != entry
+                && let Err(found) = G::Word::compare_exchange(
+                    cell,
+                    entry,
+                    changed,
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                )
+            {
+                entry = found;
+            }
+            ControlFlow::Continue(())
+        };
+        self.for_each_cell(root, 0, self.user_part(range), &mut protect)
+    }
+
+    unsafe fn unlink_user_tables(&self, root: Frame, mut free: impl FnMut(Frame)) {
+        self.unlink_tables(root, 0, G::BOUNDARY, &mut free);
+    }
+
+    unsafe fn map_kernel(
+        &self,
+        root: Frame,
+        addr: u64,
+        frame: Frame,
+        prot: Prot,
+    ) -> Result<(), MapError> {
+        self.geometry
+            .kernel_half()
+            .range(addr, PAGE_SIZE)
+            .map_err(|_| MapError::BadAddress { addr })?;
+        // Written as used, so that no MMU has to do it later.
+        let entry = entry::page::<G>(frame, prot, false, prot.contains(Prot::WRITE))
+            .ok_or(MapError::FrameTooHigh { addr, frame })?;
+        let (cell, _) = self.make_cell(root, addr, false)?;
+        store_page::<G>(cell, entry, addr)
+    }
+
+    unsafe fn unmap_kernel(&self, root: Frame, addr: u64) -> Option<Frame> {
+        self.geometry.kernel_half().range(addr, PAGE_SIZE).ok()?;
+        let cell = self.find_cell(root, addr)?;
+        entry::frame(G::Word::swap(cell, G::Word::NONE, Ordering::AcqRel))
+    }
+}

@@ -1,0 +1,298 @@
+//! A process: the thread group that tasks belong to, its place in the family, and how it ended.
+//!
+//! # Exit and reparenting
+//!
+//! A child that exits tells its parent; a parent that exits hands its children to the reaper. Done
+//! at the same time, the child could tell a parent that is gone and the reaper never hear of it.
+//! Both steps therefore happen under the child's `family` lock: whoever comes second sees what the first
+//! one did, and tells the reaper.
+
+use alloc::vec::Vec;
+
+use kernel_sync::{Mutex, OutOfHeap, RcuArc};
+use mm_generic::kernel::Kernel;
+use mm_generic::mm::Mm;
+
+use crate::kernel::TaskKernel;
+use crate::pid::Pid;
+use crate::task::{Task, TaskRef};
+
+/// A counted reference to a process.
+pub type ProcessRef<K> = RcuArc<Process<K>, <K as Kernel>::Rcu>;
+
+/// How a process ended, as `wait4` reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// By `exit`, with this code.
+    Exited(u8),
+    /// By a signal, with or without a core dump.
+    Killed {
+        /// Number of the signal.
+        signal: u8,
+        /// A core was dumped.
+        core: bool,
+    },
+}
+
+impl ExitStatus {
+    /// The status word of `wait4`.
+    #[must_use]
+    pub const fn to_wait_status(self) -> i32 {
+        match self {
+            Self::Exited(code) => (code as i32) << 8,
+            Self::Killed { signal, core } => signal as i32 | if core { 0x80 } else { 0 },
+        }
+    }
+}
+
+/// A thread group (`signal_struct`).
+pub struct Process<K: TaskKernel> {
+    pid: Pid,
+    threads: Mutex<Threads<K>>,
+    family: Mutex<Family<K>>,
+    children: Mutex<Children<K>>,
+}
+
+/// The children of a process. The lock around it covers the chain of siblings too.
+struct Children<K: TaskKernel> {
+    /// The others follow through `Family::sibling`.
+    youngest: Option<ProcessRef<K>>,
+    /// The process has exited and given its children away; it gets no more.
+    given_away: bool,
+}
+
+struct Threads<K: TaskKernel> {
+    /// Threads that have not exited, the leader included.
+    live: usize,
+    /// Threads other than the leader, from fork to exit.
+    others: Vec<TaskRef<K>>,
+    /// No thread may join: the process is exiting as a whole, or it is a zombie.
+    closed: bool,
+}
+
+struct Family<K: TaskKernel> {
+    /// `None` for the first process, before [`Process::adopt`], and once reaped.
+    parent: Option<ProcessRef<K>>,
+    /// The next older child of the same parent. Links, and no list, so that an exit needs no memory.
+    sibling: Option<ProcessRef<K>>,
+    /// What the first thread that spoke for the whole process said.
+    verdict: Option<ExitStatus>,
+    /// Set when the last thread is gone.
+    exit: Option<ExitStatus>,
+}
+
+/// A thread could not join its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// The process is exiting.
+    #[error("process {pid} is exiting and takes no more threads")]
+    Exiting {
+        /// The process.
+        pid: Pid,
+    },
+    /// No heap for the list.
+    #[error(transparent)]
+    OutOfHeap(#[from] OutOfHeap),
+}
+
+impl<K: TaskKernel> Process<K> {
+    /// Makes a process with one live thread, its leader to be, and no place in any family yet.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfHeap`].
+    pub fn try_new(pid: Pid) -> Result<ProcessRef<K>, OutOfHeap> {
+        RcuArc::try_new(Self {
+            pid,
+            threads: Mutex::new(Threads { live: 1, others: Vec::new(), closed: false }),
+            family: Mutex::new(Family { parent: None, sibling: None, verdict: None, exit: None }),
+            children: Mutex::new(Children { youngest: None, given_away: false }),
+        })
+    }
+
+    /// The process id: that of its leader (`getpid`).
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// The parent, unless this is the first process or it has been reaped.
+    #[must_use]
+    pub fn parent(&self) -> Option<ProcessRef<K>> {
+        self.family.lock().parent.clone()
+    }
+
+    /// How the process ended, if it has.
+    #[must_use]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.family.lock().exit
+    }
+
+    /// Number of threads that have not exited.
+    #[must_use]
+    pub fn live_threads(&self) -> usize {
+        self.threads.lock().live
+    }
+
+    /// Adds a thread to the group. From here on a walk of the process finds its mm.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Exiting`] once the process is ending, [`JoinError::OutOfHeap`] without room in the list.
+    pub fn join(&self, thread: TaskRef<K>) -> Result<(), JoinError> {
+        let mut threads = self.threads.lock();
+        if threads.closed {
+            return Err(JoinError::Exiting { pid: self.pid });
+        }
+        reserve_one(&mut threads.others)?;
+        threads.others.push(thread);
+        threads.live += 1;
+        Ok(())
+    }
+
+    /// Takes no more threads (`exit_group`, exec); the threads that are there are the caller's to kill.
+    pub fn close(&self) {
+        self.threads.lock().closed = true;
+    }
+
+    /// Takes threads again, after an exec has killed the others.
+    pub fn reopen(&self) {
+        self.threads.lock().closed = false;
+    }
+
+    /// Calls `visit` for each thread other than the leader that has not exited.
+    pub fn for_each_other(&self, mut visit: impl FnMut(&TaskRef<K>)) {
+        self.threads.lock().others.iter().for_each(&mut visit);
+    }
+
+    /// Counts `thread` as exited, and removes it from the list unless it is the leader. Returns how many are left.
+    ///
+    /// The thread has let its mm go before.
+    pub fn leave(&self, thread: &Task<K>) -> usize {
+        let mut threads = self.threads.lock();
+        if !thread.is_leader() {
+            threads.others.retain(|other| other.pid() != thread.pid());
+        }
+        threads.live -= 1;
+        if threads.live == 0 {
+            threads.closed = true;
+        }
+        threads.live
+    }
+
+    /// Calls `visit` with the mm of any thread that has one (`find_lock_task_mm`).
+    ///
+    /// The leader may have exited while other threads run on; the mm is then found through one of them.
+    ///
+    /// Leader and threads are looked at one after the other, and an mm cannot slip through between: a
+    /// thread has joined before its creator can exit, and the list is read after the leader.
+    pub(crate) fn with_task_mm(&self, leader: &Task<K>, visit: &mut dyn FnMut(&Mm<K>)) {
+        if leader.with_mm(&mut *visit).is_some() {
+            return;
+        }
+        let threads = self.threads.lock();
+        for thread in &threads.others {
+            if thread.with_mm(&mut *visit).is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Makes `child` a child of `parent`, for [`Process::reap`] to find.
+    ///
+    /// Returns false, and does nothing, when `parent` has exited and given its children away.
+    #[must_use]
+    pub fn adopt(parent: &ProcessRef<K>, child: &ProcessRef<K>) -> bool {
+        let mut children = parent.children.lock();
+        if children.given_away {
+            return false;
+        }
+        let mut family = child.family.lock();
+        family.parent = Some(parent.clone());
+        family.sibling = children.youngest.replace(child.clone());
+        true
+    }
+
+    /// Tells whether any child fits `which`, exited or not.
+    pub fn has_child(&self, mut which: impl FnMut(&Process<K>) -> bool) -> bool {
+        let children = self.children.lock();
+        siblings(children.youngest.clone()).any(|child| which(&child))
+    }
+
+    /// Records how the process is to end, unless that is settled already: a thread speaks for the
+    /// process when it is the leader, or calls `exit_group`, or was killed.
+    pub fn settle_exit(&self, status: ExitStatus) {
+        self.family.lock().verdict.get_or_insert(status);
+    }
+
+    /// Makes the process a zombie and returns the parent that is to be told.
+    ///
+    /// Ends as was settled, or with `status` if nothing was.
+    pub fn become_zombie(&self, status: ExitStatus) -> Option<ProcessRef<K>> {
+        let mut family = self.family.lock();
+        family.exit = Some(family.verdict.unwrap_or(status));
+        family.parent.clone()
+    }
+
+    /// Hands all children to `reaper`, an ancestor; returns whether one of them is a zombie, so that the reaper must be told.
+    pub fn give_children_to(&self, reaper: &ProcessRef<K>) -> bool {
+        let mut children = self.children.lock();
+        children.given_away = true;
+        let Some(youngest) = children.youngest.take() else {
+            return false;
+        };
+        drop(children);
+        let mut zombie = false;
+        let mut oldest = youngest.clone();
+        for child in siblings(Some(youngest.clone())) {
+            let mut family = child.family.lock();
+            family.parent = Some(reaper.clone());
+            zombie |= family.exit.is_some();
+            drop(family);
+            oldest = child;
+        }
+        let mut theirs = reaper.children.lock();
+        oldest.family.lock().sibling = theirs.youngest.replace(youngest);
+        zombie
+    }
+
+    /// Takes a zombie child that fits `which` out of the family, the youngest first.
+    ///
+    /// Of several that wait for the same child, one gets it.
+    pub fn reap(
+        &self,
+        mut which: impl FnMut(&Process<K>) -> bool,
+    ) -> Option<(ProcessRef<K>, ExitStatus)> {
+        let mut children = self.children.lock();
+        let mut younger: Option<ProcessRef<K>> = None;
+        for child in siblings(children.youngest.clone()) {
+            let Some(status) = child.exit_status().filter(|_| which(&child)) else {
+                younger = Some(child);
+                continue;
+            };
+            let mut family = child.family.lock();
+            let older = family.sibling.take();
+            let parent = family.parent.take();
+            drop(family);
+            match younger {
+                Some(younger) => younger.family.lock().sibling = older,
+                None => children.youngest = older,
+            }
+            drop(children);
+            drop(parent);
+            return Some((child, status));
+        }
+        None
+    }
+}
+
+/// A chain of siblings, youngest first. The caller holds the parent's `children` lock, or took the chain out under it.
+fn siblings<K: TaskKernel>(
+    youngest: Option<ProcessRef<K>>,
+) -> impl Iterator<Item = ProcessRef<K>> {
+    core::iter::successors(youngest, |child| child.family.lock().sibling.clone())
+}
+
+fn reserve_one<T>(list: &mut Vec<T>) -> Result<(), OutOfHeap> {
+    list.try_reserve(1).map_err(|_| OutOfHeap { bytes: size_of::<T>() })
+}

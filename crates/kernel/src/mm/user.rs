@@ -1,0 +1,76 @@
+//! Copying to and from user memory, and reading kernel memory that may not be mapped.
+//!
+//! A fault in one of these copies is an error of the caller's caller, not of the kernel: the
+//! exception table sends it to the copy's end, which reports how much is missing. A page fault
+//! handler that can provide the page does so first, and the copy goes on.
+
+use crate::layout::USER_END;
+use core::arch::global_asm;
+use thiserror::Error;
+
+/// User memory could not be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{len} bytes of user memory at {address:#x} are not accessible: the first {copied} are")]
+pub struct BadAddress {
+    /// Where the copy started.
+    pub address: u64,
+    /// Bytes that were to be copied.
+    pub len: usize,
+    /// Bytes that were.
+    pub copied: usize,
+}
+
+global_asm!(include_str!("user.s"), options(att_syntax, raw));
+
+unsafe extern "C" {
+    fn user_copy(to: *mut u8, from: *const u8, len: usize) -> usize;
+    fn probe_read(from: *const u64, to: &mut u64) -> bool;
+}
+
+/// Checks that the range lies in the user half, whatever is mapped there.
+fn check(address: u64, len: usize) -> Result<(), BadAddress> {
+    match address.checked_add(len as u64) {
+        Some(end) if end <= USER_END => Ok(()),
+        _ => Err(BadAddress { address, len, copied: 0 }),
+    }
+}
+
+/// Copies from user memory at `address` to `to`.
+///
+/// # Errors
+///
+/// [`BadAddress`] when the range is not in the user half or not readable by the kernel.
+pub fn copy_from_user(to: &mut [u8], address: u64) -> Result<(), BadAddress> {
+    let len = to.len();
+    check(address, len)?;
+    // SAFETY: `to` is writable for its length, and the source lies in the user half, where no Rust
+    // object is; faults there end the copy early.
+    match unsafe { user_copy(to.as_mut_ptr(), address as *const u8, len) } {
+        0 => Ok(()),
+        missing => Err(BadAddress { address, len, copied: len - missing }),
+    }
+}
+
+/// Copies `from` to user memory at `address`.
+///
+/// # Errors
+///
+/// [`BadAddress`] when the range is not in the user half or not writable.
+pub fn copy_to_user(address: u64, from: &[u8]) -> Result<(), BadAddress> {
+    let len = from.len();
+    check(address, len)?;
+    // SAFETY: as in `copy_from_user`, with source and destination exchanged.
+    match unsafe { user_copy(address as *mut u8, from.as_ptr(), len) } {
+        0 => Ok(()),
+        missing => Err(BadAddress { address, len, copied: len - missing }),
+    }
+}
+
+/// Reads the word at `address` in the kernel half, if it is mapped.
+#[must_use]
+pub fn try_read_kernel(address: u64) -> Option<u64> {
+    let mut word = 0;
+    // SAFETY: the read either happens or lands at the function's end; a word read from memory that
+    // somebody writes is some value, which is all that is promised.
+    unsafe { probe_read(address as *const u64, &mut word) }.then_some(word)
+}

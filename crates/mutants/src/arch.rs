@@ -1,0 +1,146 @@
+//! `arch_x86::late` with one step wrong.
+
+use arch_x86::geometry::Geometry;
+use arch_x86::slots::Slots;
+use arch_x86::tables::Tables;
+use kernel_sync::atomic::{AtomicU64, Ordering, fence};
+use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
+use mm_generic::frames::{Frame, Frames};
+use mm_generic::kernel_range::{KernelHalf, KernelRange};
+use mm_generic::reference::Stamp;
+use mm_generic::word::Word;
+
+use crate::list::Mutant;
+
+/// x86 with a wrong late initialisation; with `None`, a second writing-down of the right one.
+pub struct MutantArch<G: Geometry, F: Frames> {
+    slots: Slots<G, F>,
+    mutant: Option<Mutant>,
+}
+
+/// The top-level table of one mm and its stamp.
+pub struct MutantPgd {
+    root: Frame,
+    stamp: AtomicU64,
+}
+
+impl<G: Geometry, F: Frames> MutantArch<G, F> {
+    /// Uses `slots` with the step that `mutant` names wrong.
+    pub fn new(slots: Slots<G, F>, mutant: Option<Mutant>) -> Self {
+        Self { slots, mutant }
+    }
+
+    /// The slots and the reference PGD.
+    pub fn slots(&self) -> &Slots<G, F> {
+        &self.slots
+    }
+
+    fn is(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    fn barrier(&self, gone: Mutant, weak: Mutant) {
+        if self.is(weak) {
+            fence(Ordering::AcqRel);
+        } else if !self.is(gone) {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// Writes the whole reference as it is read into a table that walks are filling.
+    fn copy_blindly(&self, pgd: &MutantPgd) {
+        let reference = self.slots.reference();
+        let table = self.slots.of(pgd.root);
+        for slot in 0..reference.len() {
+            G::Word::store(&table[slot], reference.entry(slot), Ordering::Release);
+        }
+    }
+
+    fn complete(&self, pgd: &MutantPgd) {
+        self.barrier(Mutant::ForkBarrierGone, Mutant::ForkBarrierWeak);
+        let reference = self.slots.reference();
+        let now = reference.stamp();
+        if now == Stamp::from_u64(pgd.stamp.load(Ordering::Relaxed)) {
+            return;
+        }
+        reference.fill_populated(self.slots.of(pgd.root));
+        pgd.stamp.store(now.to_u64(), Ordering::Relaxed);
+    }
+}
+
+impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
+    type Pgd = MutantPgd;
+    type Tables = Tables<G, F>;
+
+    fn tables(&self) -> &Tables<G, F> {
+        self.slots.tables()
+    }
+
+    fn root(&self, pgd: &MutantPgd) -> Frame {
+        pgd.root
+    }
+
+    fn reference_root(&self) -> Frame {
+        self.slots.root()
+    }
+
+    fn kernel_half(&self) -> KernelHalf {
+        self.slots.tables().geometry().kernel_half()
+    }
+
+    fn pgd_alloc(&self) -> Result<MutantPgd, PgdAllocError> {
+        let reference = self.slots.reference();
+        let root = self.slots.alloc_root()?;
+        let mut stamp = reference.copy_populated(self.slots.of(root));
+        if self.is(Mutant::StampAfterCopy) {
+            stamp = reference.stamp();
+        }
+        Ok(MutantPgd { root, stamp: AtomicU64::new(stamp.to_u64()) })
+    }
+
+    unsafe fn pgd_free(&self, pgd: MutantPgd) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { self.slots.free_root(pgd.root) };
+    }
+
+    fn pgd_init_late(&self, pgd: &MutantPgd) {
+        match self.mutant {
+            Some(Mutant::CopyBeforePublication) => {}
+            Some(Mutant::PlainStore) => self.copy_blindly(pgd),
+            _ => self.complete(pgd),
+        }
+    }
+
+    fn pgd_attach(&self, pgd: &MutantPgd) {
+        if !self.is(Mutant::AttachWithoutLateInit) {
+            self.complete(pgd);
+        }
+    }
+
+    fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {
+        self.slots.populate(range)
+    }
+
+    fn is_synced(&self, range: KernelRange) -> bool {
+        let (reference, mut slots) = (self.slots.reference(), self.slots.range(range));
+        if self.is(Mutant::PresentIsSynced) {
+            return slots.all(|slot| reference.is_populated(slot));
+        }
+        reference.is_synced(slots)
+    }
+
+    fn sync_global_pgds(&self, range: KernelRange, walk: &dyn PgdWalk<MutantPgd>) {
+        let (reference, slots) = (self.slots.reference(), self.slots.range(range));
+        self.barrier(Mutant::WalkBarrierGone, Mutant::WalkBarrierWeak);
+        if self.is(Mutant::SyncedBeforeWalk) {
+            reference.mark_synced(slots.clone());
+        }
+        walk.for_each_pgd(&mut |pgd| {
+            let table = self.slots.of(pgd.root);
+            for slot in slots.clone() {
+                reference.fill(table, slot);
+            }
+        });
+        reference.mark_synced(slots);
+    }
+}

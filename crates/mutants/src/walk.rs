@@ -1,0 +1,43 @@
+//! A walk over all mms with one step wrong.
+
+use mm_generic::kernel::{Kernel, RcuGuard};
+use mm_generic::mm::Mm;
+use mm_generic::walk::Walkers;
+
+use crate::list::Mutant;
+
+/// Walkers that visit what `right` visits, less what the mutant leaves out.
+pub struct MutantWalk<W> {
+    right: W,
+    mutant: Option<Mutant>,
+}
+
+impl<W> MutantWalk<W> {
+    /// Wraps the right walkers.
+    pub fn new(right: W, mutant: Option<Mutant>) -> Self {
+        Self { right, mutant }
+    }
+
+    /// The right walkers.
+    pub fn right(&self) -> &W {
+        &self.right
+    }
+}
+
+// SAFETY: with `None`, all that `right` promises; with a mutant, a broken promise on purpose, in tests only.
+unsafe impl<K: Kernel, W: Walkers<K>> Walkers<K> for MutantWalk<W> {
+    fn for_each_published(&self, rcu: &RcuGuard<K>, visit: &mut dyn FnMut(&Mm<K>)) {
+        match self.mutant {
+            Some(Mutant::CpusBeforeTasks) => self.right.for_each_loaded(rcu, visit),
+            _ => self.right.for_each_published(rcu, visit),
+        }
+    }
+
+    fn for_each_loaded(&self, rcu: &RcuGuard<K>, visit: &mut dyn FnMut(&Mm<K>)) {
+        match self.mutant {
+            Some(Mutant::CpuWalkLeftOut) => {}
+            Some(Mutant::CpusBeforeTasks) => self.right.for_each_published(rcu, visit),
+            _ => self.right.for_each_loaded(rcu, visit),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Demand paging: what a page shows is found when it is first touched, and copied when it is first stored to.
+
+use thiserror::Error;
+
+use super::pages::{OwnedFrame, Pages};
+use super::{STACK_GUARD_GAP, STACK_MAX, UserSpace};
+use crate::frames::{Frames, OutOfFrames, PAGE_SIZE};
+use crate::kernel::Kernel;
+use crate::mm::Mm;
+use crate::object::{Object, ReadError};
+use crate::page_tables::{Leaf, MapError};
+use crate::prot::Prot;
+use crate::vma::{Vma, VmaError};
+
+/// What a program, or the kernel on its behalf, did at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// A load.
+    Read,
+    /// A store.
+    Write,
+    /// An instruction fetch. Only an MMU with a no-execute bit tells it from a load.
+    Exec,
+}
+
+impl Access {
+    /// Tells whether rights allow the access. Whatever may be stored to or executed can also be read.
+    fn is_allowed(self, prot: Prot) -> bool {
+        match self {
+            Self::Read => !prot.is_empty(),
+            Self::Write => prot.contains(Prot::WRITE),
+            Self::Exec => prot.contains(Prot::EXEC),
+        }
+    }
+}
+
+/// How a fault was resolved. The program repeats the access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultDone {
+    /// Nothing was mapped; now a page is.
+    PagedIn,
+    /// The page's frame was shared with another mm; now the page has a copy of its own.
+    Copied,
+    /// The page's frame was shared once and is no longer; it may be written again.
+    Reused,
+    /// The page allowed the access: another thread's fault came first, or a TLB entry was old.
+    Spurious,
+}
+
+/// A fault that cannot be resolved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum FaultError {
+    /// No VMA covers the address, and no stack may grow to it (`SIGSEGV`).
+    #[error("nothing is mapped at {addr:#x}")]
+    NotMapped {
+        /// The address.
+        addr: u64,
+    },
+    /// The VMA does not allow the access (`SIGSEGV`).
+    #[error("{access:?} at {addr:#x}, where {prot:?} is allowed")]
+    Denied {
+        /// The address.
+        addr: u64,
+        /// What was tried.
+        access: Access,
+        /// What is allowed.
+        prot: Prot,
+    },
+    /// The stack above the address may not grow so far (`SIGSEGV`).
+    #[error("a stack that grows to {addr:#x} has {len:#x} bytes of at most {max_len:#x}")]
+    StackLimit {
+        /// The address.
+        addr: u64,
+        /// Bytes the stack would have.
+        len: u64,
+        /// Bytes it may have.
+        max_len: u64,
+    },
+    /// The stack above the address would come too close to the VMA below it (`SIGSEGV`).
+    #[error("a stack that grows to {addr:#x} comes too close to the VMA that ends at {below:#x}")]
+    StackGuard {
+        /// The address.
+        addr: u64,
+        /// Where the VMA below ends.
+        below: u64,
+    },
+    /// The object's bytes cannot be had (`SIGBUS`).
+    #[error("page at {addr:#x}: {source}")]
+    Object {
+        /// The page.
+        addr: u64,
+        /// What the object said.
+        source: ReadError,
+    },
+    /// No frame for the page. The fault can be tried again when memory has been freed.
+    #[error("page at {addr:#x}: {source}")]
+    OutOfFrames {
+        /// The page.
+        addr: u64,
+        /// What the allocator said.
+        source: OutOfFrames,
+    },
+    /// The page tables do not take the page: no frame for a table, or a frame out of reach.
+    #[error(transparent)]
+    Map(#[from] MapError),
+}
+
+impl<K: Kernel> UserSpace<K> {
+    /// Resolves a page fault of `access` at `addr`.
+    ///
+    /// # Errors
+    ///
+    /// [`FaultError`]; what is mapped has not changed. A stack may have grown: its VMA, no page.
+    ///
+    /// # Panics
+    ///
+    /// When this is not the user half of `mm`.
+    pub fn fault(
+        &mut self,
+        mm: &Mm<K>,
+        addr: u64,
+        access: Access,
+    ) -> Result<FaultDone, FaultError> {
+        let mut pages = Pages::new(self, mm);
+        let vma = self.vma_for(addr)?;
+        let prot = vma.prot();
+        if !access.is_allowed(prot) {
+            return Err(FaultError::Denied { addr, access, prot });
+        }
+        let page = addr - addr % PAGE_SIZE;
+        match pages.lookup(page) {
+            None => {
+                page_in(&mut pages, vma, page, access == Access::Write)?;
+                Ok(FaultDone::PagedIn)
+            }
+            Some(leaf) if access.is_allowed(leaf.prot) => Ok(FaultDone::Spurious),
+            // The right that an entry may lack although its VMA has it is that to store.
+            Some(leaf) => unshare(&mut pages, page, leaf, prot),
+        }
+    }
+
+    /// The VMA that covers `addr`, a stack that has grown to it included.
+    fn vma_for(&mut self, addr: u64) -> Result<&Vma<K::Object>, FaultError> {
+        self.vmas.grow_down(addr, STACK_GUARD_GAP, STACK_MAX).map_err(|error| match error {
+            VmaError::StackLimit { len, max_len } => FaultError::StackLimit { addr, len, max_len },
+            VmaError::GuardGap { below, .. } => FaultError::StackGuard { addr, below },
+            _ => FaultError::NotMapped { addr },
+        })
+    }
+}
+
+/// Maps a new frame at `page`, where nothing is mapped, and fills it with what `vma` shows there.
+pub(super) fn page_in<K: Kernel>(
+    pages: &mut Pages<'_, K>,
+    vma: &Vma<K::Object>,
+    page: u64,
+    dirty: bool,
+) -> Result<(), FaultError> {
+    let mut frame = alloc(pages, page)?;
+    if let Some((object, bytes)) = vma.page_source(page) {
+        let len = (bytes.end - bytes.start) as usize;
+        object
+            .read(bytes.start, len, frame.bytes())
+            .map_err(|source| FaultError::Object { addr: page, source })?;
+    }
+    // With the right to store, though this may be a load: the frame is nobody else's yet.
+    Ok(pages.map(page, frame, vma.prot(), dirty)?)
+}
+
+/// Makes `page` of a private VMA writable: in place if its frame is no longer shared, else as a copy (COW).
+fn unshare<K: Kernel>(
+    pages: &mut Pages<'_, K>,
+    page: u64,
+    leaf: Leaf,
+    prot: Prot,
+) -> Result<FaultDone, FaultError> {
+    let frames = pages.frames();
+    // The entry owns a count, so `false` stays true: nobody else could add one.
+    if !frames.is_shared(leaf.frame) {
+        // No flush: rights are only added, and an old TLB entry makes one more fault.
+        pages.set_rights(page..page + PAGE_SIZE, |_, _| prot);
+        return Ok(FaultDone::Reused);
+    }
+    let mut copy = alloc(pages, page)?;
+    // SAFETY: the frame's own bytes, kept by the entry's count. Nobody stores to them: each entry that
+    // shows a shared frame of a private page denies it, and TLBs were flushed when it began to.
+    copy.bytes().copy_from_slice(unsafe { frames.bytes(leaf.frame).as_ref() });
+    pages.replace(page, copy, prot)?;
+    Ok(FaultDone::Copied)
+}
+
+fn alloc<K: Kernel>(pages: &Pages<'_, K>, page: u64) -> Result<OwnedFrame<K>, FaultError> {
+    OwnedFrame::alloc(pages.frames())
+        .map_err(|source| FaultError::OutOfFrames { addr: page, source })
+}

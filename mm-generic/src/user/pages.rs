@@ -1,0 +1,180 @@
+//! The entries of one mm's user half, with exclusive use of them as a value.
+//!
+//! All calls into the architecture's page tables are here, and with them what the callers would
+//! have to promise each time.
+
+use core::ops::{ControlFlow, Range};
+
+use super::UserSpace;
+use super::gather::Gather;
+use crate::arch::ArchPgd;
+use crate::frames::{Frame, Frames, OutOfFrames, PAGE_SIZE};
+use crate::kernel::Kernel;
+use crate::mm::Mm;
+use crate::page_tables::{Leaf, MapError, PageTables, Shows};
+use crate::prot::Prot;
+
+/// The pages of the user half of `mm`.
+pub(super) struct Pages<'a, K: Kernel> {
+    // INVARIANT: the lock of this mm is held by the caller of the method of `UserSpace` in which this
+    // value lives, so it has exclusive use of the user half of the live tables at `root`.
+    mm: &'a Mm<K>,
+    root: Frame,
+}
+
+impl<'a, K: Kernel> Pages<'a, K> {
+    /// Takes the pages of `space`, which belongs to `mm`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not. A user half lies within its mm, so its address tells; and a `&mut` to what
+    /// lies there can only come from the lock.
+    pub(super) fn new(space: &mut UserSpace<K>, mm: &'a Mm<K>) -> Self {
+        let start = core::ptr::from_ref(mm).addr();
+        assert!(
+            (start..start + size_of::<Mm<K>>()).contains(&core::ptr::from_ref(space).addr()),
+            "a user half was used with an mm that is not its own"
+        );
+        // INVARIANT: checked above.
+        Self { mm, root: mm.root() }
+    }
+
+    pub(super) fn mm(&self) -> &'a Mm<K> {
+        self.mm
+    }
+
+    pub(super) fn frames(&self) -> &'static K::Frames {
+        self.mm.init_mm().frames()
+    }
+
+    fn tables(&self) -> &'static <K::Arch as ArchPgd>::Tables {
+        self.mm.init_mm().tables()
+    }
+
+    /// What the page at `page` shows.
+    pub(super) fn lookup(&self, page: u64) -> Option<Leaf> {
+        // SAFETY: the type's invariant.
+        unsafe { self.tables().lookup(self.root, page) }
+    }
+
+    /// Maps `frame` at `page`, where nothing is mapped. The entry takes over the count.
+    pub(super) fn map(
+        &mut self,
+        page: u64,
+        frame: OwnedFrame<K>,
+        prot: Prot,
+        dirty: bool,
+    ) -> Result<(), MapError> {
+        let leaf = Leaf { frame: frame.frame, prot, dirty };
+        // SAFETY: the type's invariant.
+        let shows = unsafe { self.tables().map(self.root, page, leaf) };
+        // After an error too: a table may have been made that the MMU must learn of.
+        if shows != Ok(Shows::AtOnce) {
+            K::flush_tlb(self.mm, page..page + PAGE_SIZE);
+        }
+        shows?;
+        frame.give_to_entry();
+        Ok(())
+    }
+
+    /// Puts `new` in the place of what `page` shows, allowing `prot`.
+    ///
+    /// The page shows nothing in between: if it went from the one frame to the other at once, a CPU
+    /// with a stale TLB entry would read the old frame after another has stored in the new one.
+    pub(super) fn replace(
+        &mut self,
+        page: u64,
+        new: OwnedFrame<K>,
+        prot: Prot,
+    ) -> Result<(), MapError> {
+        // SAFETY: the type's invariant.
+        let Some(old) = (unsafe { self.tables().unmap(self.root, page) }) else {
+            return self.map(page, new, prot, true);
+        };
+        // INVARIANT: the entry is gone, and its count is here.
+        let old_frame = OwnedFrame { frames: self.frames(), frame: old.frame };
+        K::flush_tlb(self.mm, page..page + PAGE_SIZE);
+        let result = self.map(page, new, prot, true);
+        if result.is_err() {
+            self.map(page, old_frame, old.prot, old.dirty)
+                .expect("what was mapped here until now fits here");
+        }
+        result
+    }
+
+    /// Gives each mapped page of `range` the rights that `rights` answers with. Does not flush.
+    pub(super) fn set_rights(
+        &mut self,
+        range: Range<u64>,
+        mut rights: impl FnMut(u64, Leaf) -> Prot,
+    ) {
+        let ControlFlow::Continue(()) = self.try_set_rights(range, |addr, leaf| {
+            ControlFlow::<core::convert::Infallible, _>::Continue(rights(addr, leaf))
+        });
+    }
+
+    /// As [`Pages::set_rights`], until `rights` breaks off.
+    pub(super) fn try_set_rights<B>(
+        &mut self,
+        range: Range<u64>,
+        rights: impl FnMut(u64, Leaf) -> ControlFlow<B, Prot>,
+    ) -> ControlFlow<B> {
+        // SAFETY: the type's invariant; `rights` cannot reach these tables, which are borrowed.
+        unsafe { self.tables().protect_range(self.root, range, rights) }
+    }
+
+    /// Unmaps the pages of `range` and gives their frames to `gather`.
+    pub(super) fn unmap(&mut self, range: Range<u64>, gather: &mut Gather<'_, K>) {
+        let visit = |addr, leaf: Leaf| gather.page(addr, leaf.frame);
+        // SAFETY: the type's invariant; the gather frees frames of pages and reaches no table.
+        unsafe { self.tables().unmap_range(self.root, range, visit) };
+    }
+
+    /// Unlinks all tables below the top level and gives them to `gather`. No page is mapped any more.
+    pub(super) fn unlink_tables(&mut self, gather: &mut Gather<'_, K>) {
+        let free = |table| gather.table(table);
+        // SAFETY: the type's invariant; every page lay in a VMA, and all VMAs have been unmapped.
+        unsafe { self.tables().unlink_user_tables(self.root, free) };
+    }
+}
+
+/// A count of a frame that no entry owns yet.
+pub(super) struct OwnedFrame<K: Kernel> {
+    frames: &'static K::Frames,
+    // INVARIANT: one count of this frame is here.
+    frame: Frame,
+}
+
+impl<K: Kernel> OwnedFrame<K> {
+    /// Takes a new frame, zeroed.
+    pub(super) fn alloc(frames: &'static K::Frames) -> Result<Self, OutOfFrames> {
+        // INVARIANT: the count that comes with the frame.
+        Ok(Self { frames, frame: frames.alloc()? })
+    }
+
+    /// Adds a count to a frame that an entry of the caller's shows.
+    pub(super) fn share(frames: &'static K::Frames, frame: Frame) -> Self {
+        frames.get(frame);
+        // INVARIANT: the count just added.
+        Self { frames, frame }
+    }
+
+    /// The bytes of a frame that nobody else has a count of.
+    pub(super) fn bytes(&mut self) -> &mut [u8; PAGE_SIZE as usize] {
+        debug_assert!(!self.frames.is_shared(self.frame), "the bytes of a shared frame");
+        // SAFETY: the frame's own memory for as long as it has a count, which is here; no entry
+        // shows it, so nobody else reaches it.
+        unsafe { self.frames.bytes(self.frame).as_mut() }
+    }
+
+    fn give_to_entry(self) {
+        core::mem::forget(self);
+    }
+}
+
+impl<K: Kernel> Drop for OwnedFrame<K> {
+    fn drop(&mut self) {
+        // SAFETY: the count is this value's; no entry shows the frame on its strength, and no TLB does.
+        unsafe { self.frames.put(self.frame) };
+    }
+}

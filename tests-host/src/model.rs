@@ -1,0 +1,13 @@
+//! The smallest kernel that the model checks explore: two tasks, two CPUs, two slots.
+//!
+//! Everything the protocol consists of is the product's own code: `Mm` and its publication types,
+//! the reference PGD, growth, `switch_mm`, x86's late init and sync. Only what the product asks a
+//! kernel for is modelled here: frames, RCU, the list of tasks.
+
+mod frames;
+mod kernel;
+mod rcu;
+
+pub use frames::{ModelFrames, TINY_SLOT, Tiny};
+pub use kernel::{Model, ModelArch, ModelTask, ModelTasks, World, explore};
+pub use rcu::ModelRcu;
