@@ -35,7 +35,8 @@ pub enum Shows {
     AfterFlush,
 }
 
-/// A page that could not be mapped. Tables made on the way stay; they hold nothing.
+/// A page that could not be mapped. Tables made on the way stay and hold nothing; in the user half,
+/// they call for a flush as [`Shows::AfterFlush`] does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum MapError {
     /// No frame for a table.

@@ -111,10 +111,7 @@ impl Scenario for CloneVmGrowth {
         let mm = world.fork(1);
         world.load(0, mm);
         let grower = on_cpu(world, |world| world.grow(0));
-        let shared = world.task(1).take_mm().expect("forked just now");
-        // Put back at once: `take_mm` is the only way to get at a share here.
-        drop(world.attach(1, shared.clone()));
-        let child = world.fork_shared(0, shared);
+        let child = world.fork_shared(0, world.task(1).mm());
         let last = world.task(1).take_mm();
         // SAFETY: this thread is CPU 0.
         unsafe { world.cpu(0).leave_mm(world.init_mm()) };
@@ -137,6 +134,24 @@ impl Scenario for ExitGrowth {
         let mm = world.fork(0);
         world.load(0, mm);
         let grower = on_cpu(world, |world| world.grow(0));
+        drop(world.task(0).take_mm());
+        world.touch(0);
+        join([grower]);
+        world.touch(0);
+    }
+}
+
+/// A task is scheduled for the first time while the walk is under way, and exits.
+struct ScheduleExitGrowth;
+
+impl Scenario for ScheduleExitGrowth {
+    const NAME: &'static str = "first load and exit x growth";
+    const BOUND: Option<usize> = None;
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let mm = world.fork(0);
+        let grower = on_cpu(world, |world| world.grow(0));
+        world.load(0, mm);
         drop(world.task(0).take_mm());
         world.touch(0);
         join([grower]);
@@ -272,6 +287,7 @@ scenarios! {
     attach_and_growth: AttachGrowth,
     clone_vm_and_growth: CloneVmGrowth,
     exit_and_growth: ExitGrowth,
+    schedule_exit_and_growth: ScheduleExitGrowth,
     two_forks_and_growth: TwoForksGrowth,
     two_growths_of_one_slot: TwoGrowthsOfOneSlot,
     two_growths_and_fork: TwoGrowthsFork,

@@ -34,7 +34,12 @@ impl<K: Kernel> NewMm<K> {
     /// # Errors
     ///
     /// As [`UserSpace::copy_from`].
+    ///
+    /// # Panics
+    ///
+    /// When `parent` is this mm.
     pub fn copy_user_half(&self, parent: &Mm<K>) -> Result<(), ForkMmError> {
+        assert!(!core::ptr::eq(self.mm(), parent), "an mm was to be its own child");
         self.user().copy_from(self.mm(), &mut parent.user(), parent)
     }
 }

@@ -6,7 +6,6 @@
 
 use core::ops::Range;
 
-use crate::arch::ArchPgd;
 use crate::frames::{Frame, Frames, PAGE_SIZE};
 use crate::kernel::Kernel;
 use crate::mm::Mm;

@@ -67,14 +67,12 @@ impl<'a, K: Kernel> Pages<'a, K> {
     ) -> Result<(), MapError> {
         let leaf = Leaf { frame: frame.frame, prot, dirty };
         // SAFETY: the type's invariant.
-        let shows = unsafe { self.tables().map(self.root, page, leaf) };
+        let mapped = unsafe { self.tables().map(self.root, page, leaf) };
         // After an error too: a table may have been made that the MMU must learn of.
-        if shows != Ok(Shows::AtOnce) {
+        if mapped != Ok(Shows::AtOnce) {
             K::flush_tlb(self.mm, page..page + PAGE_SIZE);
         }
-        shows?;
-        frame.give_to_entry();
-        Ok(())
+        mapped.map(|_: Shows| frame.give_to_entry())
     }
 
     /// Puts `new` in the place of what `page` shows, allowing `prot`.

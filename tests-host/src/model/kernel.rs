@@ -123,6 +123,15 @@ impl<A: ModelArch> ModelTask<A> {
         Self { listed: AtomicBool::new(false), mm: Mutex::new(None) }
     }
 
+    /// A share in the task's mm.
+    ///
+    /// # Panics
+    ///
+    /// When the task has none.
+    pub fn mm(&self) -> MmUser<Model<A>> {
+        self.mm.lock().clone().expect("a task with an mm")
+    }
+
     /// Lets the mm go, as exit does.
     pub fn take_mm(&self) -> Option<MmUser<Model<A>>> {
         self.mm.lock().take()
