@@ -28,7 +28,12 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 ///
 /// `None` when the frame's address does not fit. The four top-level entries of PAE have neither a
 /// writable nor a user bit: they are reserved, and a set one faults when CR3 is loaded.
-pub(crate) fn table<G: Geometry>(geometry: &G, depth: usize, frame: Frame, user: bool) -> Option<G::Word> {
+pub(crate) fn table<G: Geometry>(
+    geometry: &G,
+    depth: usize,
+    frame: Frame,
+    user: bool,
+) -> Option<G::Word> {
     let rights = match (is_pdpte(geometry, depth), user) {
         (true, _) => 0,
         (false, true) => WRITABLE | USER,
@@ -40,7 +45,12 @@ pub(crate) fn table<G: Geometry>(geometry: &G, depth: usize, frame: Frame, user:
 /// An entry that maps a 4 KiB page of the user half (`user`) or of the kernel half.
 ///
 /// `None` when the frame's address does not fit.
-pub(crate) fn page<G: Geometry>(frame: Frame, prot: Prot, user: bool, dirty: bool) -> Option<G::Word> {
+pub(crate) fn page<G: Geometry>(
+    frame: Frame,
+    prot: Prot,
+    user: bool,
+    dirty: bool,
+) -> Option<G::Word> {
     let used = if dirty { DIRTY | ACCESSED } else { 0 };
     G::Word::from_u64(frame.phys() | PRESENT | rights::<G>(prot, user) | used)
 }

@@ -253,7 +253,8 @@ const fn is_well_formed(levels: &[Level], word_bytes: usize) -> bool {
             return false;
         }
         let below = level + 1;
-        let expected = if below < levels.len() { levels[below].shift + levels[below].bits } else { 12 };
+        let expected =
+            if below < levels.len() { levels[below].shift + levels[below].bits } else { 12 };
         if here.shift != expected {
             return false;
         }
@@ -262,7 +263,10 @@ const fn is_well_formed(levels: &[Level], word_bytes: usize) -> bool {
     true
 }
 
-const_assert_eq!(is_well_formed(&[Level { shift: 22, bits: 10 }, Level { shift: 12, bits: 10 }], 4), true);
+const_assert_eq!(
+    is_well_formed(&[Level { shift: 22, bits: 10 }, Level { shift: 12, bits: 10 }], 4),
+    true
+);
 const_assert_eq!(is_well_formed(&PAE, 8), true);
 const_assert_eq!(is_well_formed(&FIVE_LEVEL, 8), true);
 const_assert_eq!(is_well_formed(FOUR_LEVEL, 8), true);
@@ -292,7 +296,11 @@ mod tests {
         fn check<G: Geometry>(geometry: G, slots: usize) {
             assert_eq!(geometry.slots(), slots, "{geometry:?}");
             let half = geometry.kernel_half();
-            assert_eq!(half.last - half.first, geometry.slot_span() * slots as u64 - 1, "{geometry:?}");
+            assert_eq!(
+                half.last - half.first,
+                geometry.slot_span() * slots as u64 - 1,
+                "{geometry:?}"
+            );
         }
         check(TwoLevel, 256);
         check(PaeShared, 1);

@@ -169,7 +169,9 @@ struct NewTables<'a, G: Geometry, F: Frames> {
 
 impl<G: Geometry, F: Frames> NewTables<'_, G, F> {
     fn add(&mut self, slot: usize) -> Result<(), PopulateError> {
-        self.entries.try_reserve(1).map_err(|_| OutOfHeap { bytes: size_of::<(usize, G::Word)>() })?;
+        self.entries
+            .try_reserve(1)
+            .map_err(|_| OutOfHeap { bytes: size_of::<(usize, G::Word)>() })?;
         let frame = self.tables.frames().alloc()?;
         let depth = match G::SLOTS {
             SlotTable::TopLevel => 0,

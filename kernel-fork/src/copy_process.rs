@@ -94,11 +94,7 @@ pub fn copy_process<K: ForkKernel>(
     let reservation = K::tasks(init_mm).pids().alloc(cpu)?;
     let pid = reservation.pid();
     let thread = K::copy_thread(parent, args, pid).map_err(ForkError::Parts)?;
-    let process = if is_thread {
-        parent.process().clone()
-    } else {
-        Process::try_new(pid)?
-    };
+    let process = if is_thread { parent.process().clone() } else { Process::try_new(pid)? };
     let parts = K::assemble(creds, files, fs, sighand, signal, thread);
     let insertion = Insertion::try_new(reservation, process.clone(), parent.kind(), parts)?;
     if flags.contains(CloneFlags::CHILD_CLEARTID) {

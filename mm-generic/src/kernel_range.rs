@@ -30,7 +30,9 @@ pub enum RangeError {
         start: u64,
     },
     /// The start or the length is not a multiple of the page size.
-    #[error("kernel range {start:#x} of {len:#x} bytes is not made of whole {PAGE_SIZE}-byte pages")]
+    #[error(
+        "kernel range {start:#x} of {len:#x} bytes is not made of whole {PAGE_SIZE}-byte pages"
+    )]
     Unaligned {
         /// First byte asked for.
         start: u64,
@@ -38,7 +40,9 @@ pub enum RangeError {
         len: u64,
     },
     /// The range begins below, ends above, or wraps around the kernel half.
-    #[error("range {start:#x} of {len:#x} bytes lies outside the kernel half {first:#x}..={last:#x}")]
+    #[error(
+        "range {start:#x} of {len:#x} bytes lies outside the kernel half {first:#x}..={last:#x}"
+    )]
     OutsideKernelHalf {
         /// First byte asked for.
         start: u64,
@@ -129,7 +133,12 @@ mod tests {
         ] {
             assert_eq!(
                 HALF.range(start, len),
-                Err(RangeError::OutsideKernelHalf { start, len, first: HALF.first, last: HALF.last })
+                Err(RangeError::OutsideKernelHalf {
+                    start,
+                    len,
+                    first: HALF.first,
+                    last: HALF.last
+                })
             );
         }
     }

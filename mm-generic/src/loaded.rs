@@ -12,8 +12,8 @@
 //! M there, or finds that A has moved on and needs M no more. And while A moves from one mm to
 //! the next, PGD first and `LoadedMm` second, the next one is held by its task, where B finds it.
 
-use kernel_sync::atomic::{AtomicPtr, Ordering};
 use kernel_sync::RcuArc;
+use kernel_sync::atomic::{AtomicPtr, Ordering};
 
 use crate::arch::ArchPgd;
 use crate::init_mm::InitMm;

@@ -13,7 +13,10 @@
 //! under way may already have passed by: `kthread_use_mm`, and `CLONE_VM` without `CLONE_THREAD`. That
 //! is a publication like any other: [`publish_again`] and [`AttachedMm::init_late`].
 
-#[cfg_attr(not(feature = "pgd-init-late"), expect(unused_imports, reason = "named in the docs"))]
+#[cfg_attr(
+    not(feature = "pgd-init-late"),
+    expect(unused_imports, reason = "named in the docs")
+)]
 use crate::arch::ArchPgd;
 use crate::init_mm::InitMm;
 use crate::kernel::Kernel;

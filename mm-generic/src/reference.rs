@@ -118,17 +118,13 @@ impl<W: Word> ReferencePgd<W> {
     /// # Errors
     ///
     /// [`ReferenceError`], with the offending slot.
-    pub fn adopt(
-        slots: &'static [W::Atomic],
-        private: Vec<usize>,
-    ) -> Result<Self, ReferenceError> {
+    pub fn adopt(slots: &'static [W::Atomic], private: Vec<usize>) -> Result<Self, ReferenceError> {
         if slots.len() > MAX_SLOTS {
             return Err(ReferenceError::TooManySlots { slots: slots.len() });
         }
         for &slot in &private {
-            let cell = slots
-                .get(slot)
-                .ok_or(ReferenceError::NoSuchSlot { slot, slots: slots.len() })?;
+            let cell =
+                slots.get(slot).ok_or(ReferenceError::NoSuchSlot { slot, slots: slots.len() })?;
             let entry = W::load(cell, Ordering::Relaxed);
             if entry != W::NONE {
                 return Err(ReferenceError::PrivateSlotPopulated { slot, entry: entry.to_u64() });
@@ -285,12 +281,7 @@ impl<W: Word> ReferencePgd<W> {
         }
         // Release: a CPU that finds the entry in this PGD finds the table behind it initialised.
         // The outcome does not matter: on failure another CPU has filled the slot.
-        let _ = W::compare_exchange(
-            &table[slot],
-            W::NONE,
-            entry,
-            Ordering::Release,
-            Ordering::Relaxed,
-        );
+        let _ =
+            W::compare_exchange(&table[slot], W::NONE, entry, Ordering::Release, Ordering::Relaxed);
     }
 }

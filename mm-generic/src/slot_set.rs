@@ -17,10 +17,7 @@ pub(crate) struct SlotSet {
 impl SlotSet {
     /// Makes an empty set for slots below `slots`.
     pub(crate) fn new(slots: usize) -> Self {
-        Self {
-            words: core::array::from_fn(|_| AtomicU64::new(0)),
-            used: slots.div_ceil(BITS),
-        }
+        Self { words: core::array::from_fn(|_| AtomicU64::new(0)), used: slots.div_ceil(BITS) }
     }
 
     /// Adds `slot`. Writers must be serialised; the store releases what they wrote before.

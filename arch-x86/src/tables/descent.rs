@@ -98,8 +98,7 @@ impl<G: Geometry, F: Frames> Tables<G, F> {
         addr: u64,
         user: bool,
     ) -> Result<Frame, MapError> {
-        let frame =
-            self.frames.alloc().map_err(|source| MapError::OutOfFrames { addr, source })?;
+        let frame = self.frames.alloc().map_err(|source| MapError::OutOfFrames { addr, source })?;
         let result = match entry::table(&self.geometry, depth, frame, user) {
             None => Err(MapError::FrameTooHigh { addr, frame }),
             // Release: the table is seen zeroed. Acquire: so is the one found instead.

@@ -28,13 +28,8 @@ fn leaf<G: Geometry>(entry: G::Word) -> Option<Leaf> {
 /// Stores a page entry where none is.
 fn store_page<G: Geometry>(cell: &Cell<G>, entry: G::Word, addr: u64) -> Result<(), MapError> {
     // Release: who finds the entry finds the page's contents.
-    let stored = G::Word::compare_exchange(
-        cell,
-        G::Word::NONE,
-        entry,
-        Ordering::Release,
-        Ordering::Relaxed,
-    );
+    let stored =
+        G::Word::compare_exchange(cell, G::Word::NONE, entry, Ordering::Release, Ordering::Relaxed);
     match stored {
         Ok(_) => Ok(()),
         Err(found) => match entry::frame(found) {
@@ -70,12 +65,7 @@ unsafe impl<G: Geometry, F: Frames> PageTables for Tables<G, F> {
         self.find(root, addr, user)
     }
 
-    unsafe fn unmap_range(
-        &self,
-        root: Frame,
-        range: Range<u64>,
-        mut visit: impl FnMut(u64, Leaf),
-    ) {
+    unsafe fn unmap_range(&self, root: Frame, range: Range<u64>, mut visit: impl FnMut(u64, Leaf)) {
         let mut unmap = |addr: u64, cell: &Cell<G>| {
             // The load saves a locked instruction for each page that is not there.
             if G::Word::load(cell, Ordering::Relaxed) != G::Word::NONE

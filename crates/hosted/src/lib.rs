@@ -1,7 +1,13 @@
-//! A host process as a kernel.
+//! A host process as a kernel: real page tables in real frames, threads for CPUs, tasks that are data.
+//!
+//! The storm, the tests and the benches run on it. It consumes the crates as any kernel would;
+//! [`mmu`] is the processor, written without them.
 
 // loom's atomics cannot lie over raw memory; models bring frames of their own.
-#[cfg(not(loom))]
+#![cfg(not(loom))]
+
+pub mod cpu;
 pub mod frames;
-#[cfg(not(loom))]
+pub mod kernel;
 pub mod mmu;
+pub mod world;

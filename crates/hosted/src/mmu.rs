@@ -245,3 +245,6 @@ fn reserved(level: u8, entry: u64, mask: u64) -> Result<(), PageFault> {
         Err(PageFault { level, entry, reason: Reason::ReservedBit })
     }
 }
+
+#[cfg(test)]
+mod tests;

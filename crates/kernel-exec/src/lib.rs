@@ -4,4 +4,5 @@
 extern crate alloc;
 
 pub mod elf;
+pub mod exec_mmap;
 pub mod stack;

@@ -106,20 +106,11 @@ impl InitialStack<'_> {
     ///
     /// See [`StackError`]. Nothing is allocated before all of the sizes are known to be allowed.
     pub fn build(&self) -> Result<StackImage, StackError> {
-        let in_class = self
-            .class
-            .address_limit()
-            .is_none_or(|limit| self.stack_top <= limit);
+        let in_class = self.class.address_limit().is_none_or(|limit| self.stack_top <= limit);
         if !in_class || !self.stack_top.is_multiple_of(PAGE_SIZE) {
-            return Err(StackError::BadTop {
-                stack_top: self.stack_top,
-            });
+            return Err(StackError::BadTop { stack_top: self.stack_top });
         }
-        let argv: &[&[u8]] = if self.argv.is_empty() {
-            &[b""]
-        } else {
-            self.argv
-        };
+        let argv: &[&[u8]] = if self.argv.is_empty() { &[b""] } else { self.argv };
         self.check_strings(argv)?;
 
         let layout = Layout::of(self, argv)?;
@@ -147,11 +138,7 @@ impl InitialStack<'_> {
         image.string(self.aux.execfn);
         image.word(0);
 
-        Ok(StackImage {
-            sp: layout.sp,
-            base,
-            bytes: image.bytes,
-        })
+        Ok(StackImage { sp: layout.sp, base, bytes: image.bytes })
     }
 
     fn check_strings(&self, argv: &[&[u8]]) -> Result<(), StackError> {
@@ -212,9 +199,7 @@ impl Layout {
 
         let below_top = usize::try_from(stack.stack_top).unwrap_or(usize::MAX);
         let limit = stack.limits.max_bytes.min(below_top);
-        let need = need
-            .checked_next_multiple_of(SP_ALIGN)
-            .unwrap_or(usize::MAX);
+        let need = need.checked_next_multiple_of(SP_ALIGN).unwrap_or(usize::MAX);
         if need > limit {
             return Err(StackError::TooBig { need, limit });
         }
@@ -253,13 +238,8 @@ struct Image {
 impl Image {
     fn with_room(class: Class, bytes: usize) -> Result<Self, StackError> {
         let mut buffer = Vec::new();
-        buffer
-            .try_reserve_exact(bytes)
-            .map_err(|_| StackError::OutOfMemory { bytes })?;
-        Ok(Self {
-            class,
-            bytes: buffer,
-        })
+        buffer.try_reserve_exact(bytes).map_err(|_| StackError::OutOfMemory { bytes })?;
+        Ok(Self { class, bytes: buffer })
     }
 
     fn zeroes_to(&mut self, offset: usize) {
@@ -268,8 +248,7 @@ impl Image {
 
     /// Little-endian: the low bytes come first, and the high ones that an Elf32 word drops are 0.
     fn word(&mut self, value: u64) {
-        self.bytes
-            .extend_from_slice(&value.to_le_bytes()[..self.class.word()]);
+        self.bytes.extend_from_slice(&value.to_le_bytes()[..self.class.word()]);
     }
 
     fn string(&mut self, string: &[u8]) {

@@ -3,5 +3,11 @@
 
 extern crate alloc;
 
+pub mod attach;
 pub mod epoch;
+pub mod insert;
+pub mod kernel;
 pub mod pid;
+pub mod process;
+pub mod task;
+pub mod tasks;

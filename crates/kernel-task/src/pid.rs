@@ -13,8 +13,8 @@
 //! | reserved  | set            | null    | [`PidReservation::publish`], or its drop: free again      |
 //! | published | set            | a task  | [`PidTable::remove`]: the slot first, then the bit        |
 //!
-//! The task loses the table's reference one grace period after `remove`. The pid itself is free at
-//! once, but comes up again only when the cursor has been round.
+//! `remove` gives up the table's reference. The task itself goes one grace period after its last
+//! reference; the pid is free at once, but comes up again only when the cursor has been round.
 //!
 //! Sixty-four pids share a chunk (`pid/chunk.rs` has its states), and chunks that may hold a task
 //! are in a summary of one bit each (`pid/directory.rs`). INVARIANT: *while a pid is reserved or
@@ -77,12 +77,9 @@ mod reservation;
 mod slot;
 
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::fmt;
-use core::marker::PhantomData;
-use core::mem;
 
-use kernel_sync::Rcu;
+use kernel_sync::{Rcu, RcuArc};
 
 use batch::{Batch, Cursor, Position, after_wrap};
 use chunk::{CHUNK_PIDS, Place};
@@ -98,12 +95,12 @@ const MIN_LIMIT: u32 = 2;
 /// Pid allocator and task list in one.
 ///
 /// `T` is the task, `R` the kernel's RCU domain: everything read through the table is read under a
-/// guard of `R` and dropped through `R`.
+/// guard of `R` and dropped through `R`. A task found under a guard lives as long as the guard, even if
+/// the table does not; dropping the table gives up its references to the tasks still published.
 pub struct PidTable<T: Send + Sync + 'static, R: Rcu> {
-    directory: Directory<T>,
+    directory: Directory<T, R>,
     batches: Box<[Batch]>,
     cursor: Cursor,
-    domain: PhantomData<fn() -> R>,
 }
 
 impl<T: Send + Sync + 'static, R: Rcu> PidTable<T, R> {
@@ -122,7 +119,6 @@ impl<T: Send + Sync + 'static, R: Rcu> PidTable<T, R> {
             directory: Directory::new(limit)?,
             batches: boxed_slice(cpus, Batch::new)?,
             cursor: Cursor::new(),
-            domain: PhantomData,
         })
     }
 
@@ -156,10 +152,8 @@ impl<T: Send + Sync + 'static, R: Rcu> PidTable<T, R> {
     /// - [`PidError::Exhausted`] if no pid was free during the whole call.
     /// - [`PidError::NoMemory`] if the chunk whose turn it is cannot be allocated.
     pub fn alloc(&self, cpu: usize) -> Result<PidReservation<'_, T, R>, PidError> {
-        let batch = self
-            .batches
-            .get(cpu)
-            .ok_or(PidError::NoSuchCpu { cpu, cpus: self.batches.len() })?;
+        let batch =
+            self.batches.get(cpu).ok_or(PidError::NoSuchCpu { cpu, cpus: self.batches.len() })?;
         loop {
             let at = batch.position();
             let Some(Position { chunk, bit }) = at else {
@@ -217,7 +211,7 @@ impl<T: Send + Sync + 'static, R: Rcu> PidTable<T, R> {
     }
 
     /// Returns where this pid lives, if its chunk was ever made.
-    fn place(&self, pid: Pid) -> Option<(Place<'_, T>, u32)> {
+    fn place(&self, pid: Pid) -> Option<(Place<'_, T, R>, u32)> {
         // A pid is below 2^22.
         let place = self.directory.find((pid.get() / CHUNK_PIDS) as usize)?;
         Some((place, pid.get() % CHUNK_PIDS))
@@ -225,8 +219,8 @@ impl<T: Send + Sync + 'static, R: Rcu> PidTable<T, R> {
 
     /// Unlinks the task published under `pid` and frees the pid.
     ///
-    /// Readers may go on using the task until their sections end; then the table's reference is
-    /// dropped, by an RCU callback. Of several racing calls exactly one succeeds.
+    /// Readers may go on using the task until their sections end. Of several racing calls exactly one
+    /// succeeds.
     ///
     /// # Errors
     ///
@@ -234,7 +228,7 @@ impl<T: Send + Sync + 'static, R: Rcu> PidTable<T, R> {
     /// the limit, or removed by someone else.
     pub fn remove(&self, pid: Pid) -> Result<(), PidError> {
         let (place, bit) = self.place(pid).ok_or(PidError::NotPublished { pid })?;
-        if !place.slot(bit).unlink::<R>() {
+        if !place.slot(bit).unlink() {
             return Err(PidError::NotPublished { pid });
         }
         // After the slot, so that the next owner of the pid finds it empty.
@@ -245,18 +239,14 @@ impl<T: Send + Sync + 'static, R: Rcu> PidTable<T, R> {
     /// Returns the task published under `pid`, for as long as the read-side section lasts.
     pub fn get<'g>(&self, pid: Pid, guard: &'g R::Guard) -> Option<&'g T> {
         let (place, bit) = self.place(pid)?;
-        // SAFETY:
-        // - The guard is `R`'s, and `remove` unlinks with `R`.
-        // - Slots are dropped by the callback in `drop`, after a grace period.
-        unsafe { place.slot(bit).get(guard) }
+        place.slot(bit).get(guard)
     }
 
     /// Returns a reference of the caller's own to the task published under `pid`: one that may
-    /// leave the read-side section.
-    pub fn get_arc(&self, pid: Pid, guard: &R::Guard) -> Option<Arc<T>> {
+    /// leave the read-side section. `None` also if the last reference is gone by now.
+    pub fn get_ref(&self, pid: Pid, guard: &R::Guard) -> Option<RcuArc<T, R>> {
         let (place, bit) = self.place(pid)?;
-        // SAFETY: as in `get`.
-        unsafe { place.slot(bit).get_arc(guard) }
+        place.slot(bit).get_ref(guard)
     }
 
     /// Calls `visit` with every task that was published before the call and is not removed.
@@ -267,8 +257,7 @@ impl<T: Send + Sync + 'static, R: Rcu> PidTable<T, R> {
     pub fn for_each<'g>(&self, guard: &'g R::Guard, visit: &mut dyn FnMut(&'g T)) {
         self.directory.for_each_listed(|place| {
             place.walk(|slot| {
-                // SAFETY: as in `get`.
-                if let Some(task) = unsafe { slot.get(guard) } {
+                if let Some(task) = slot.get(guard) {
                     visit(task);
                 }
             });
@@ -278,22 +267,13 @@ impl<T: Send + Sync + 'static, R: Rcu> PidTable<T, R> {
 
 /// Makes a reservation of the pid at `bit` of `place`, chunk number `chunk`, which was just taken.
 fn reservation_at<T: Send + Sync + 'static, R: Rcu>(
-    place: Place<'_, T>,
+    place: Place<'_, T, R>,
     chunk: usize,
     bit: u32,
 ) -> PidReservation<'_, T, R> {
     let raw = u32::try_from(chunk).ok().map(|chunk| chunk * CHUNK_PIDS + bit);
     let pid = raw.and_then(Pid::new).expect("pid 0 and those beyond the limit are never free");
     PidReservation::new(place, bit, pid)
-}
-
-impl<T: Send + Sync + 'static, R: Rcu> Drop for PidTable<T, R> {
-    /// Drops the table's references to the tasks still published, after a grace period: a task
-    /// found by [`PidTable::get`] lives as long as the guard, even if the table does not.
-    fn drop(&mut self) {
-        let directory = mem::take(&mut self.directory);
-        R::call_rcu(move || drop(directory));
-    }
 }
 
 impl<T: Send + Sync + 'static, R: Rcu> fmt::Debug for PidTable<T, R> {
@@ -308,14 +288,9 @@ impl<T: Send + Sync + 'static, R: Rcu> fmt::Debug for PidTable<T, R> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    extern crate std;
+    use kernel_sync::{Rcu, RcuArc};
 
-    use alloc::sync::Arc;
-    use std::boxed::Box;
-
-    use kernel_sync::Rcu;
-
-    use super::PidTable;
+    use super::{Pid, PidTable};
 
     /// One thread and no guards held across a removal: every grace period is over at once.
     struct Immediate;
@@ -333,20 +308,23 @@ mod tests {
 
     #[test]
     fn forks_and_exits_within_a_batch_leave_the_shared_words_alone() {
-        let table: PidTable<Box<u32>, Immediate> = PidTable::new(32_768, 2).expect("good limit");
-        let shared = |table: &PidTable<_, _>| (table.cursor.turns(), table.directory.summary());
+        let table: PidTable<u32, Immediate> = PidTable::new(32_768, 2).expect("good limit");
+        let fork = |task| -> Pid {
+            let task = RcuArc::try_new(task).expect("heap");
+            table.alloc(0).expect("a free pid").publish(task)
+        };
+        let shared = || (table.cursor.turns(), table.directory.summary());
         for batch in 0..8 {
             // The first pid of a batch pays for all: a turn of the cursor, and a chunk opened, and
             // the previous one closed.
-            let first = table.alloc(0).expect("a free pid").publish(Arc::new(Box::new(0)));
-            let before = shared(&table);
+            let first = fork(0);
+            let before = shared();
             assert_eq!(before.0, batch + 1);
             table.remove(first).expect("published");
             // Pid 0 is not handed out, so the first batch has one pid less.
             for task in 1..if batch == 0 { 63 } else { 64 } {
-                let pid = table.alloc(0).expect("a free pid").publish(Arc::new(Box::new(task)));
-                table.remove(pid).expect("published");
-                assert!(shared(&table) == before, "task {task} of batch {batch} wrote a shared word");
+                table.remove(fork(task)).expect("published");
+                assert!(shared() == before, "task {task} of batch {batch} wrote a shared word");
             }
         }
         // Each batch but the current one was closed behind the CPU.

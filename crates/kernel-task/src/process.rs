@@ -256,6 +256,22 @@ impl<K: TaskKernel> Process<K> {
         zombie
     }
 
+    /// Forgets parent, siblings, children and threads, for a kernel that shuts down with tasks left.
+    ///
+    /// References between the members of a family go round in circles; this is what breaks them.
+    pub fn sever(&self) {
+        let youngest = self.children.lock().youngest.take();
+        for child in siblings(youngest) {
+            let parent = child.family.lock().parent.take();
+            drop(parent);
+        }
+        let mut family = self.family.lock();
+        let ties = (family.parent.take(), family.sibling.take());
+        drop(family);
+        let threads = core::mem::take(&mut self.threads.lock().others);
+        drop((ties, threads));
+    }
+
     /// Takes a zombie child that fits `which` out of the family, the youngest first.
     ///
     /// Of several that wait for the same child, one gets it.
@@ -287,9 +303,7 @@ impl<K: TaskKernel> Process<K> {
 }
 
 /// A chain of siblings, youngest first. The caller holds the parent's `children` lock, or took the chain out under it.
-fn siblings<K: TaskKernel>(
-    youngest: Option<ProcessRef<K>>,
-) -> impl Iterator<Item = ProcessRef<K>> {
+fn siblings<K: TaskKernel>(youngest: Option<ProcessRef<K>>) -> impl Iterator<Item = ProcessRef<K>> {
     core::iter::successors(youngest, |child| child.family.lock().sibling.clone())
 }
 

@@ -133,7 +133,9 @@ impl<K: TaskKernel> Task<K> {
     pub fn release_mm(&self) {
         let tid_addr = self.clear_child_tid.swap(0, Ordering::Relaxed);
         // With no other user there is nobody who could look.
-        if tid_addr != 0 && let Some(mm) = self.mm().filter(|mm| mm.users() > 2) {
+        if tid_addr != 0
+            && let Some(mm) = self.mm().filter(|mm| mm.users() > 2)
+        {
             // A bad address is the program's own affair, as in Linux.
             let _ = mm.user().write_bytes(&mm, tid_addr, &0u32.to_le_bytes());
             K::wake_futex(&mm, tid_addr);

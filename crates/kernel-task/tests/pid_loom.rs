@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use kernel_sync::atomic::{AtomicUsize, Ordering};
-use kernel_sync::{Rcu, smp_mb};
+use kernel_sync::{Rcu, RcuArc, smp_mb};
 use kernel_task::pid::{Pid, PidError, PidTable};
 
 /// Sections and callbacks of one model. All threads of a model share one thread of the host, so a
@@ -112,7 +112,7 @@ struct Task {
 unsafe impl Sync for Task {}
 
 impl Task {
-    fn new(pid: Pid) -> Arc<Self> {
+    fn new(pid: Pid) -> RcuArc<Self, Eager> {
         let task = Self {
             pid: pid.get(),
             content: loom::cell::UnsafeCell::new(0),
@@ -120,7 +120,7 @@ impl Task {
         };
         // SAFETY: nobody else has it yet.
         task.content.with_mut(|content| unsafe { *content = pid.get() });
-        Arc::new(task)
+        RcuArc::try_new(task).expect("heap")
     }
 
     fn check(&self) {
@@ -407,11 +407,15 @@ fn reader_never_sees_a_dropped_task() {
                 let guard = Eager::read_lock();
                 let seen = table.get(pid, &guard);
                 loom::thread::yield_now();
-                seen.inspect(|task| task.check());
-                let kept = table.get_arc(pid, &guard);
+                if let Some(task) = seen {
+                    task.check();
+                }
+                let kept = table.get_ref(pid, &guard);
                 drop(guard);
                 loom::thread::yield_now();
-                kept.inspect(|task| task.check());
+                if let Some(task) = kept {
+                    task.check();
+                }
             }
         });
         table.remove(pid).expect("published");
@@ -432,7 +436,9 @@ fn reader_never_sees_an_unfinished_task() {
             move || fork(&table, 0)
         });
         let guard = Eager::read_lock();
-        table.get(Pid::INIT, &guard).inspect(|task| task.check());
+        if let Some(task) = table.get(Pid::INIT, &guard) {
+            task.check();
+        }
         drop(guard);
         publisher.join().expect("the publisher ends");
     });

@@ -10,7 +10,7 @@ use kernel_sync::Rcu;
 use kernel_task::pid::{
     PID_MAX_DEFAULT, PID_MAX_LIMIT, Pid, PidError, PidReservation, PidTable, RESERVED_PIDS,
 };
-use pid_host_rcu::HostRcu;
+use pid_host_rcu::{HostRcu, task};
 
 type Table<T> = PidTable<T, HostRcu>;
 
@@ -25,8 +25,8 @@ fn pid(raw: u32) -> Pid {
 /// Forks a task on `cpu` that knows its pid, and publishes it.
 fn fork(table: &Table<u32>, cpu: usize) -> u32 {
     let reservation = table.alloc(cpu).expect("a free pid");
-    let task = Arc::new(reservation.pid().get());
-    reservation.publish(task).get()
+    let number = reservation.pid().get();
+    reservation.publish(task(number)).get()
 }
 
 fn walk(table: &Table<u32>) -> Vec<u32> {
@@ -191,15 +191,16 @@ fn only_published_pids_are_found_and_removed() {
     assert_eq!(table.remove(one), absent(1), "reserved is not published");
     assert_eq!(table.alloc(0).expect("a free pid").pid(), pid(2), "and stays reserved");
 
-    reservation.publish(Arc::new(17));
+    reservation.publish(task(17));
     assert_eq!(table.get(one, &guard), Some(&17));
-    assert_eq!(table.get_arc(one, &guard), Some(Arc::new(17)));
+    assert_eq!(table.get_ref(one, &guard).as_deref(), Some(&17));
     assert_eq!(table.get(pid(PID_MAX_LIMIT - 1), &guard), None, "beyond the limit");
     assert_eq!(table.remove(pid(PID_MAX_LIMIT - 1)), absent(PID_MAX_LIMIT - 1));
 
     assert_eq!(table.remove(one), Ok(()));
     assert_eq!(table.remove(one), absent(1));
     assert_eq!(table.get(one, &guard), None);
+    assert!(table.get_ref(one, &guard).is_none());
 }
 
 /// Counts its drops.
@@ -215,11 +216,11 @@ impl Drop for Task {
 fn removed_task_lives_as_long_as_its_readers() {
     let drops = Arc::new(AtomicUsize::new(0));
     let table = table(PID_MAX_DEFAULT, 1);
-    let publish = || table.alloc(0).expect("a free pid").publish(Arc::new(Task(drops.clone())));
+    let publish = || table.alloc(0).expect("a free pid").publish(task(Task(drops.clone())));
     let (first, second) = (publish(), publish());
 
     let guard = HostRcu::read_lock();
-    let kept = table.get_arc(second, &guard).expect("published");
+    let kept = table.get_ref(second, &guard).expect("published");
     let seen = table.get(first, &guard).expect("published");
     table.remove(first).expect("published");
     table.remove(second).expect("published");
@@ -232,6 +233,7 @@ fn removed_task_lives_as_long_as_its_readers() {
     HostRcu::barrier();
     assert_eq!(drops.load(Ordering::Relaxed), 1, "the second task has a reference elsewhere");
     drop(kept);
+    HostRcu::barrier();
     assert_eq!(drops.load(Ordering::Relaxed), 2);
 }
 
@@ -241,7 +243,7 @@ fn task_removed_by_a_cpu_that_left_is_dropped_by_another() {
     let table = table(PID_MAX_DEFAULT, 1);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let task = Arc::new(Task(drops.clone()));
+            let task = task(Task(drops.clone()));
             let pid = table.alloc(0).expect("a free pid").publish(task);
             table.remove(pid).expect("published");
             HostRcu::leave();
@@ -255,8 +257,8 @@ fn task_removed_by_a_cpu_that_left_is_dropped_by_another() {
 fn dropped_table_drops_its_tasks_after_the_readers() {
     let drops = Arc::new(AtomicUsize::new(0));
     let table = table(PID_MAX_DEFAULT, 2);
-    let publish = |cpu| table.alloc(cpu).expect("a free pid").publish(Arc::new(Task(drops.clone())));
-    let pids: Vec<Pid> = (0..150).map(|task| publish(task % 2)).collect();
+    let publish = |cpu| table.alloc(cpu).expect("a free pid").publish(task(Task(drops.clone())));
+    let pids: Vec<Pid> = (0..150).map(|number| publish(number % 2)).collect();
     let guard = HostRcu::read_lock();
     let seen = table.get(pids[100], &guard).expect("published");
     drop(table);

@@ -10,7 +10,7 @@ use std::thread;
 
 use kernel_sync::{Rcu, smp_mb};
 use kernel_task::pid::{Pid, PidError, PidTable};
-use pid_host_rcu::HostRcu;
+use pid_host_rcu::{HostRcu, task};
 
 /// Runs `work` on one thread for each CPU and takes the threads offline when they are done.
 fn on_cpus(cpus: usize, work: impl Fn(usize) + Sync) {
@@ -73,7 +73,7 @@ fn live_pids_are_unique_while_the_numbers_wrap() {
                     drop(reservation);
                 } else {
                     live.fetch_add(1, Ordering::Relaxed);
-                    reservation.publish(Arc::new(Task { pid: pid.get(), live: live.clone() }));
+                    reservation.publish(task(Task { pid: pid.get(), live: live.clone() }));
                     mine.push(pid);
                 }
             } else if !mine.is_empty() {
@@ -126,7 +126,7 @@ fn publisher_or_walker_sees_the_other() {
         for round in 1..=ROUNDS {
             if cpu == 0 {
                 meet(2 * round - 1);
-                let pid = table.alloc(0).expect("a free pid").publish(Arc::new(round));
+                let pid = table.alloc(0).expect("a free pid").publish(task(round));
                 smp_mb();
                 fork_saw.store(reference.load(Ordering::Relaxed), Ordering::Relaxed);
                 meet(2 * round);
@@ -194,7 +194,7 @@ fn one_of_several_removers_wins() {
     on_cpus(CPUS, |cpu| {
         for _ in 0..2000 {
             if cpu == 0 {
-                let pid = table.alloc(0).expect("a free pid").publish(Arc::new(0));
+                let pid = table.alloc(0).expect("a free pid").publish(task(0));
                 target.store(pid.get(), Ordering::Relaxed);
                 wins.store(0, Ordering::Relaxed);
             }

@@ -4,6 +4,7 @@ use crate::backtrace;
 use crate::console;
 use crate::cpu::area::cpu_index;
 use crate::cpu::local::Padded;
+use crate::cpu::trap::TrapFrame;
 use crate::cpu::vectors::NMI;
 use crate::cpu::{MAX_CPUS, apic, clock, smp, trap};
 use crate::exit::{Outcome, exit};
@@ -20,8 +21,7 @@ const NOBODY: u64 = u64::MAX;
 static REPORTER: AtomicU64 = AtomicU64::new(NOBODY);
 
 /// Where each stopped processor was.
-static STOPPED_AT: [Padded<AtomicU64>; MAX_CPUS] =
-    [const { Padded(AtomicU64::new(0)) }; MAX_CPUS];
+static STOPPED_AT: [Padded<AtomicU64>; MAX_CPUS] = [const { Padded(AtomicU64::new(0)) }; MAX_CPUS];
 
 /// Prints a line about the task that runs on this processor.
 pub type TaskDescription = fn();
@@ -35,13 +35,15 @@ pub fn set_task_description(describe: TaskDescription) {
 
 /// Makes a non-maskable interrupt stop its processor when another one reports.
 pub fn install() {
-    trap::set_handler(NMI, |frame| {
-        if REPORTER.load(Ordering::Acquire) == NOBODY {
-            panic!("non-maskable interrupt out of the blue\n{frame}");
-        }
-        STOPPED_AT[cpu_index()].0.store(frame.rip, Ordering::Release);
-        stop();
-    });
+    trap::set_handler(NMI, stop_or_report);
+}
+
+fn stop_or_report(frame: &mut TrapFrame) {
+    if REPORTER.load(Ordering::Acquire) == NOBODY {
+        panic!("non-maskable interrupt out of the blue\n{frame}");
+    }
+    STOPPED_AT[cpu_index()].0.store(frame.rip, Ordering::Release);
+    stop();
 }
 
 fn stop() -> ! {

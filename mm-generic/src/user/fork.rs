@@ -4,10 +4,10 @@ use core::ops::ControlFlow;
 
 use thiserror::Error;
 
+use super::UserSpace;
 use super::fault::{FaultError, page_in};
 use super::gather::Gather;
 use super::pages::{OwnedFrame, Pages};
-use super::UserSpace;
 use crate::frames::PAGE_SIZE;
 use crate::kernel::Kernel;
 use crate::mm::Mm;

@@ -95,11 +95,7 @@ pub struct ModelTasks<A: ModelArch> {
 
 // SAFETY: as for the product's own `Tasks`, whose shape this is: list, task lock, CPUs.
 unsafe impl<A: ModelArch> Walkers<Model<A>> for ModelTasks<A> {
-    fn for_each_published(
-        &self,
-        _rcu: &RcuGuard<Model<A>>,
-        visit: &mut dyn FnMut(&Mm<Model<A>>),
-    ) {
+    fn for_each_published(&self, _rcu: &RcuGuard<Model<A>>, visit: &mut dyn FnMut(&Mm<Model<A>>)) {
         for task in &self.tasks {
             if task.listed.load(Ordering::Acquire)
                 && let Some(mm) = &*task.mm.lock()
@@ -321,7 +317,11 @@ impl<A: ModelArch> Drop for World<A> {
         drop(unsafe { Box::from_raw(self.init_mm) });
         // SAFETY: made by `Box::into_raw`; `init_mm`, which referred to it, is gone.
         let frames = unsafe { Box::from_raw(self.frames) };
-        assert_eq!(frames.live(), 1 + tables, "the reference's root and tables are all that is left");
+        assert_eq!(
+            frames.live(),
+            1 + tables,
+            "the reference's root and tables are all that is left"
+        );
     }
 }
 

@@ -56,10 +56,8 @@ impl ModelRcu {
         let old = DOMAIN.take();
         std::mem::forget(old.waiting);
         DOMAIN.with_borrow_mut(|domain| {
-            domain.edges = Some(Arc::new(Edges {
-                retired: AtomicUsize::new(0),
-                ended: AtomicUsize::new(0),
-            }));
+            domain.edges =
+                Some(Arc::new(Edges { retired: AtomicUsize::new(0), ended: AtomicUsize::new(0) }));
             domain.free_early = mutant == Some(Mutant::PgdFreedEarly);
         });
     }

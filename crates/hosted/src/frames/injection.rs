@@ -31,9 +31,8 @@ impl Injection {
         if !self.armed.load(Ordering::Acquire) {
             return false;
         }
-        let left = self
-            .left
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
+        let left =
+            self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
         match left {
             Ok(_) => false,
             // Of several threads that get here, one ends a single failure.

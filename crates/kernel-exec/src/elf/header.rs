@@ -16,37 +16,29 @@ pub(super) type Table<'file> = SegmentTable<'file, LittleEndian>;
 /// Not `ElfBytes::minimal_parse`: that one insists on sound section headers.
 pub(super) fn parse(file: &[u8], target: &Target) -> Result<Header, ElfError> {
     let need = target.class.header_bytes();
-    let truncated = || ElfError::TruncatedHeader {
-        have: file.len(),
-        need,
-    };
+    let truncated = || ElfError::TruncatedHeader { have: file.len(), need };
 
     let ident_bytes = file.get(..abi::EI_NIDENT).ok_or_else(truncated)?;
     let expected = target.class.ident();
     let ident = parse_ident::<LittleEndian>(ident_bytes).map_err(|error| match error {
         ParseError::BadMagic(found) => ElfError::BadMagic { found },
-        ParseError::UnsupportedVersion(_) => ElfError::WrongVersion {
-            found: u32::from(ident_bytes[abi::EI_VERSION]),
-        },
+        ParseError::UnsupportedVersion(_) => {
+            ElfError::WrongVersion { found: u32::from(ident_bytes[abi::EI_VERSION]) }
+        }
         ParseError::UnsupportedElfClass(found) => ElfError::WrongClass { found, expected },
         ParseError::UnsupportedElfEndianness(found) => ElfError::WrongEndian { found },
         // Of 16 bytes nothing else can be wrong; if the crate ever differs, too short is closest.
         _ => truncated(),
     })?;
     if ident.1 != target.class.parser_class() {
-        return Err(ElfError::WrongClass {
-            found: ident_bytes[abi::EI_CLASS],
-            expected,
-        });
+        return Err(ElfError::WrongClass { found: ident_bytes[abi::EI_CLASS], expected });
     }
 
     let tail = file.get(abi::EI_NIDENT..need).ok_or_else(truncated)?;
     let header = FileHeader::parse_tail(ident, tail).map_err(|_| truncated())?;
 
     if header.version != u32::from(abi::EV_CURRENT) {
-        return Err(ElfError::WrongVersion {
-            found: header.version,
-        });
+        return Err(ElfError::WrongVersion { found: header.version });
     }
     if header.e_machine != target.machine.code() {
         return Err(ElfError::WrongMachine {
@@ -55,9 +47,7 @@ pub(super) fn parse(file: &[u8], target: &Target) -> Result<Header, ElfError> {
         });
     }
     if !matches!(header.e_type, abi::ET_EXEC | abi::ET_DYN) {
-        return Err(ElfError::WrongType {
-            found: header.e_type,
-        });
+        return Err(ElfError::WrongType { found: header.e_type });
     }
     Ok(header)
 }
@@ -110,13 +100,8 @@ pub(super) fn refuse_interpreter(file: &[u8], table: &Table<'_>) -> Result<(), E
         .and_then(|path| path.split(|&byte| byte == 0).next())
         .filter(|path| !path.is_empty());
     Err(match path {
-        Some(path) => ElfError::NeedsInterpreter {
-            path: path.to_vec(),
-        },
-        None => ElfError::BadInterpreter {
-            offset: interp.p_offset,
-            filesz: interp.p_filesz,
-        },
+        Some(path) => ElfError::NeedsInterpreter { path: path.to_vec() },
+        None => ElfError::BadInterpreter { offset: interp.p_offset, filesz: interp.p_filesz },
     })
 }
 

@@ -17,10 +17,7 @@ fn loads<'file>(table: &Table<'file>) -> impl Iterator<Item = (usize, ProgramHea
     let is_load = |phdr: &ProgramHeader| {
         phdr.p_type == abi::PT_LOAD && (phdr.p_memsz != 0 || phdr.p_filesz != 0)
     };
-    table
-        .iter()
-        .enumerate()
-        .filter(move |(_, phdr)| is_load(phdr))
+    table.iter().enumerate().filter(move |(_, phdr)| is_load(phdr))
 }
 
 /// Chooses the bias of a position-independent program: `pie_base`, rounded up until every segment
@@ -30,9 +27,7 @@ pub(super) fn pie_bias(table: &Table<'_>, pie_base: u64) -> Result<u64, ElfError
     for (index, phdr) in loads(table) {
         align = align.max(checked_align(index, &phdr)?);
     }
-    pie_base
-        .checked_next_multiple_of(align)
-        .ok_or(ElfError::NoAlignedBase { pie_base, align })
+    pie_base.checked_next_multiple_of(align).ok_or(ElfError::NoAlignedBase { pie_base, align })
 }
 
 /// `p_align`, where 0 means the same as 1: none.
@@ -55,23 +50,17 @@ pub(super) fn plan(
     let mut segments = Vec::new();
     segments
         .try_reserve_exact(count)
-        .map_err(|_| ElfError::OutOfMemory {
-            bytes: count * size_of::<Segment>(),
-        })?;
+        .map_err(|_| ElfError::OutOfMemory { bytes: count * size_of::<Segment>() })?;
     for (index, phdr) in loads(table) {
         segments.push(plan_segment(file, index, &phdr, bias, target)?);
     }
 
     segments.sort_unstable_by_key(|segment| segment.range.start);
-    match segments
-        .windows(2)
-        .find(|pair| pair[1].range.start < pair[0].range.end)
-    {
+    match segments.windows(2).find(|pair| pair[1].range.start < pair[0].range.end) {
         None => Ok(segments),
-        Some(pair) => Err(ElfError::Overlap {
-            lower: pair[0].range.clone(),
-            upper: pair[1].range.clone(),
-        }),
+        Some(pair) => {
+            Err(ElfError::Overlap { lower: pair[0].range.clone(), upper: pair[1].range.clone() })
+        }
     }
 }
 
@@ -83,20 +72,12 @@ fn plan_segment(
     target: &Target,
 ) -> Result<Segment, ElfError> {
     let &ProgramHeader {
-        p_vaddr: vaddr,
-        p_memsz: memsz,
-        p_offset: offset,
-        p_filesz: filesz,
-        ..
+        p_vaddr: vaddr, p_memsz: memsz, p_offset: offset, p_filesz: filesz, ..
     } = phdr;
 
     checked_align(index, phdr)?;
     if filesz > memsz {
-        return Err(ElfError::FileszExceedsMemsz {
-            index,
-            filesz,
-            memsz,
-        });
+        return Err(ElfError::FileszExceedsMemsz { index, filesz, memsz });
     }
 
     let range = page_range(bias, vaddr, memsz, target.class).ok_or(ElfError::AddressOverflow {
@@ -105,56 +86,34 @@ fn plan_segment(
         memsz,
     })?;
     if range.start < target.user.start || range.end > target.user.end {
-        return Err(ElfError::OutsideUser {
-            index,
-            range,
-            user: target.user.clone(),
-        });
+        return Err(ElfError::OutsideUser { index, range, user: target.user.clone() });
     }
 
     // Without file bytes `p_offset` means nothing; linkers leave any value there.
     let (file_offset, file_len) = if filesz == 0 {
         (0, 0)
     } else {
-        let end = offset.checked_add(filesz).ok_or(ElfError::OffsetOverflow {
-            index,
-            offset,
-            filesz,
-        })?;
+        let end =
+            offset.checked_add(filesz).ok_or(ElfError::OffsetOverflow { index, offset, filesz })?;
         let file_end = usize::try_from(end)
             .ok()
             .filter(|&end| end <= file.len())
-            .ok_or(ElfError::TruncatedSegment {
-                index,
-                end,
-                file_len: file.len(),
-            })?;
+            .ok_or(ElfError::TruncatedSegment { index, end, file_len: file.len() })?;
         if vaddr % PAGE_SIZE != offset % PAGE_SIZE {
-            return Err(ElfError::Misaligned {
-                index,
-                vaddr,
-                offset,
-            });
+            return Err(ElfError::Misaligned { index, vaddr, offset });
         }
         // No cast below loses bits: both numbers are at most `file_end`.
         let file_offset = (offset - offset % PAGE_SIZE) as usize;
         (file_offset, file_end - file_offset)
     };
 
-    Ok(Segment {
-        range,
-        prot: prot(phdr.p_flags),
-        file_offset,
-        file_len,
-    })
+    Ok(Segment { range, prot: prot(phdr.p_flags), file_offset, file_len })
 }
 
 /// The pages of `memsz` bytes at `bias + vaddr`, or `None` if a pointer cannot hold their end.
 fn page_range(bias: u64, vaddr: u64, memsz: u64, class: Class) -> Option<Range<u64>> {
     let start = bias.checked_add(vaddr)?;
-    let end = start
-        .checked_add(memsz)?
-        .checked_next_multiple_of(PAGE_SIZE)?;
+    let end = start.checked_add(memsz)?.checked_next_multiple_of(PAGE_SIZE)?;
     let fits = class.address_limit().is_none_or(|limit| end <= limit);
     fits.then_some(start - start % PAGE_SIZE..end)
 }
@@ -171,11 +130,7 @@ fn prot(flags: u32) -> Prot {
 pub(super) fn executable_entry(table: &Table<'_>, entry: u64) -> Result<u64, ElfError> {
     loads(table)
         .filter(|(_, phdr)| phdr.p_flags & abi::PF_X != 0)
-        .any(|(_, phdr)| {
-            entry
-                .checked_sub(phdr.p_vaddr)
-                .is_some_and(|at| at < phdr.p_memsz)
-        })
+        .any(|(_, phdr)| entry.checked_sub(phdr.p_vaddr).is_some_and(|at| at < phdr.p_memsz))
         .then_some(entry)
         .ok_or(ElfError::EntryNotExecutable { entry })
 }
@@ -197,11 +152,7 @@ pub(super) fn phdr_address(table: &Table<'_>, header: &Header) -> Option<u64> {
 
 /// What the last `PT_GNU_STACK` says, or the machine's default.
 pub(super) fn wants_executable_stack(table: &Table<'_>, machine: Machine) -> bool {
-    match table
-        .iter()
-        .filter(|phdr| phdr.p_type == abi::PT_GNU_STACK)
-        .last()
-    {
+    match table.iter().filter(|phdr| phdr.p_type == abi::PT_GNU_STACK).last() {
         Some(phdr) => phdr.p_flags & abi::PF_X != 0,
         None => machine == Machine::I386,
     }

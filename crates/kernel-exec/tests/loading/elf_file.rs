@@ -28,15 +28,7 @@ pub(crate) struct Phdr {
 impl Phdr {
     /// A segment without bss.
     pub(crate) fn load(flags: u32, offset: u64, vaddr: u64, filesz: u64) -> Self {
-        Self {
-            kind: PT_LOAD,
-            flags,
-            offset,
-            vaddr,
-            filesz,
-            memsz: filesz,
-            align: PAGE_SIZE,
-        }
+        Self { kind: PT_LOAD, flags, offset, vaddr, filesz, memsz: filesz, align: PAGE_SIZE }
     }
 
     /// The same segment, larger in memory than in the file.
@@ -49,11 +41,7 @@ impl Phdr {
     }
 
     pub(crate) fn gnu_stack(flags: u32) -> Self {
-        Self {
-            kind: PT_GNU_STACK,
-            align: 16,
-            ..Self::load(flags, 0, 0, 0)
-        }
+        Self { kind: PT_GNU_STACK, align: 16, ..Self::load(flags, 0, 0, 0) }
     }
 }
 
@@ -71,14 +59,7 @@ pub(crate) struct ElfFile {
 
 impl ElfFile {
     pub(crate) fn new(class: Class, kind: u16, entry: u64, phdrs: Vec<Phdr>) -> Self {
-        Self {
-            class,
-            kind,
-            entry,
-            phoff: header_size(class),
-            phdrs,
-            min_len: 0,
-        }
+        Self { class, kind, entry, phoff: header_size(class), phdrs, min_len: 0 }
     }
 
     /// What a linker makes of a small program: headers and text, then data with a bss behind it.
@@ -132,11 +113,7 @@ impl ElfFile {
             push_word(&mut out, self.class, address);
         }
         out.extend(0_u32.to_le_bytes());
-        let sizes = [
-            header_size(self.class),
-            phdr_size(self.class),
-            self.phdrs.len() as u64,
-        ];
+        let sizes = [header_size(self.class), phdr_size(self.class), self.phdrs.len() as u64];
         for half in sizes.into_iter().chain([0, 0, 0]) {
             out.extend((half as u16).to_le_bytes());
         }
@@ -187,24 +164,8 @@ pub(crate) fn phdr_size(class: Class) -> u64 {
 pub(crate) fn header_fields(class: Class) -> [(usize, usize); 7] {
     // e_type, e_machine, e_version, e_entry, e_phoff, e_phentsize, e_phnum
     match class {
-        Class::Elf32 => [
-            (16, 2),
-            (18, 2),
-            (20, 4),
-            (24, 4),
-            (28, 4),
-            (42, 2),
-            (44, 2),
-        ],
-        Class::Elf64 => [
-            (16, 2),
-            (18, 2),
-            (20, 4),
-            (24, 8),
-            (32, 8),
-            (54, 2),
-            (56, 2),
-        ],
+        Class::Elf32 => [(16, 2), (18, 2), (20, 4), (24, 4), (28, 4), (42, 2), (44, 2)],
+        Class::Elf64 => [(16, 2), (18, 2), (20, 4), (24, 8), (32, 8), (54, 2), (56, 2)],
     }
 }
 

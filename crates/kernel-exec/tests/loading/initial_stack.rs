@@ -40,23 +40,11 @@ fn stack<'a>(class: Class, argv: &'a [&'a [u8]], envp: &'a [&'a [u8]]) -> Initia
         Class::Elf32 => 0xc000_0000,
         Class::Elf64 => 0x7fff_ffff_f000,
     };
-    InitialStack {
-        class,
-        stack_top,
-        limits: StackLimits::linux(8 << 20),
-        argv,
-        envp,
-        aux: aux(),
-    }
+    InitialStack { class, stack_top, limits: StackLimits::linux(8 << 20), argv, envp, aux: aux() }
 }
 
 fn read(stack: &InitialStack<'_>, image: &StackImage) -> Found {
-    Memory {
-        class: stack.class,
-        base: image.base,
-        bytes: &image.bytes,
-    }
-    .read(image.sp)
+    Memory { class: stack.class, base: image.base, bytes: &image.bytes }.read(image.sp)
 }
 
 fn texts(found: &[(u64, Vec<u8>)]) -> Vec<&[u8]> {
@@ -64,18 +52,11 @@ fn texts(found: &[(u64, Vec<u8>)]) -> Vec<&[u8]> {
 }
 
 fn assert_sound(stack: &InitialStack<'_>, image: &StackImage) {
-    assert_eq!(
-        image.sp % 16,
-        0,
-        "the psABI wants the stack pointer aligned at entry"
-    );
+    assert_eq!(image.sp % 16, 0, "the psABI wants the stack pointer aligned at entry");
     assert_eq!(image.base, image.sp / 4096 * 4096);
     assert_eq!(image.base + image.bytes.len() as u64, stack.stack_top);
     let below = (image.sp - image.base) as usize;
-    assert!(
-        image.bytes[..below].iter().all(|&byte| byte == 0),
-        "below the stack pointer"
-    );
+    assert!(image.bytes[..below].iter().all(|&byte| byte == 0), "below the stack pointer");
 }
 
 #[test]
@@ -87,11 +68,7 @@ fn a_program_finds_its_arguments_its_environment_and_its_auxv() {
         let image = stack.build().expect("it is small");
         assert_sound(&stack, &image);
         let found = read(&stack, &image);
-        let memory = Memory {
-            class,
-            base: image.base,
-            bytes: &image.bytes,
-        };
+        let memory = Memory { class, base: image.base, bytes: &image.bytes };
 
         assert_eq!(texts(&found.argv), argv);
         assert_eq!(texts(&found.envp), envp);
@@ -99,12 +76,8 @@ fn a_program_finds_its_arguments_its_environment_and_its_auxv() {
         assert_eq!(memory.random(pointer(25)), RANDOM);
         assert_eq!(memory.string(pointer(31)), b"/bin/true");
         assert_eq!(memory.string(pointer(15)), b"x86_64");
-        let values: Vec<_> = found
-            .auxv
-            .iter()
-            .copied()
-            .filter(|(tag, _)| ![25, 31, 15].contains(tag))
-            .collect();
+        let values: Vec<_> =
+            found.auxv.iter().copied().filter(|(tag, _)| ![25, 31, 15].contains(tag)).collect();
         assert_eq!(
             values,
             [
@@ -167,13 +140,7 @@ fn the_limit_is_on_bytes_from_the_stack_pointer_to_the_top() {
         stack.limits.max_bytes = need;
         assert_eq!(stack.build().as_ref(), Ok(&image));
         stack.limits.max_bytes = need - 1;
-        assert_eq!(
-            stack.build(),
-            Err(StackError::TooBig {
-                need,
-                limit: need - 1
-            })
-        );
+        assert_eq!(stack.build(), Err(StackError::TooBig { need, limit: need - 1 }));
     }
 }
 
@@ -181,25 +148,11 @@ fn the_limit_is_on_bytes_from_the_stack_pointer_to_the_top() {
 fn a_stack_does_not_reach_below_address_zero() {
     let argument = [b'a'; 8000];
     let argv: [&[u8]; 1] = [&argument];
-    let low = InitialStack {
-        stack_top: 0x2000,
-        ..stack(Class::Elf64, &argv, &[])
-    };
-    let error = low
-        .build()
-        .expect_err("8000 bytes and the vectors do not fit in 8192");
-    assert!(
-        matches!(error, StackError::TooBig { limit: 0x2000, .. }),
-        "{error}"
-    );
-    let nowhere = InitialStack {
-        stack_top: 0,
-        ..low
-    };
-    assert!(matches!(
-        nowhere.build(),
-        Err(StackError::TooBig { limit: 0, .. })
-    ));
+    let low = InitialStack { stack_top: 0x2000, ..stack(Class::Elf64, &argv, &[]) };
+    let error = low.build().expect_err("8000 bytes and the vectors do not fit in 8192");
+    assert!(matches!(error, StackError::TooBig { limit: 0x2000, .. }), "{error}");
+    let nowhere = InitialStack { stack_top: 0, ..low };
+    assert!(matches!(nowhere.build(), Err(StackError::TooBig { limit: 0, .. })));
 }
 
 #[test]
@@ -207,25 +160,14 @@ fn a_string_may_be_as_long_as_the_limit_with_its_nul() {
     let long = vec![b'x'; MAX_ARG_STRLEN];
     let fits: &[u8] = &long[1..];
     let argv: [&[u8]; 2] = [b"p", fits];
-    stack(Class::Elf64, &argv, &[])
-        .build()
-        .expect("exactly the limit");
+    stack(Class::Elf64, &argv, &[]).build().expect("exactly the limit");
 
-    let error = |which| StackError::StringTooLong {
-        which,
-        len: MAX_ARG_STRLEN + 1,
-        limit: MAX_ARG_STRLEN,
-    };
+    let error =
+        |which| StackError::StringTooLong { which, len: MAX_ARG_STRLEN + 1, limit: MAX_ARG_STRLEN };
     let argv: [&[u8]; 2] = [b"p", &long];
-    assert_eq!(
-        stack(Class::Elf64, &argv, &[]).build(),
-        Err(error(StackString::Arg(1)))
-    );
+    assert_eq!(stack(Class::Elf64, &argv, &[]).build(), Err(error(StackString::Arg(1))));
     let envp: [&[u8]; 3] = [b"", b"", &long];
-    assert_eq!(
-        stack(Class::Elf64, &[], &envp).build(),
-        Err(error(StackString::Env(2)))
-    );
+    assert_eq!(stack(Class::Elf64, &[], &envp).build(), Err(error(StackString::Env(2))));
     let mut named = stack(Class::Elf64, &[], &[]);
     named.aux.execfn = &long;
     assert_eq!(named.build(), Err(error(StackString::ExecFn)));
@@ -235,14 +177,8 @@ fn a_string_may_be_as_long_as_the_limit_with_its_nul() {
 fn a_nul_within_a_string_is_named_by_place_and_position() {
     let nul = |which, position| Err(StackError::InteriorNul { which, position });
     let class = Class::Elf64;
-    assert_eq!(
-        stack(class, &[b"p", b"ab\0c\0"], &[]).build(),
-        nul(StackString::Arg(1), 2)
-    );
-    assert_eq!(
-        stack(class, &[b"p"], &[b"\0"]).build(),
-        nul(StackString::Env(0), 0)
-    );
+    assert_eq!(stack(class, &[b"p", b"ab\0c\0"], &[]).build(), nul(StackString::Arg(1), 2));
+    assert_eq!(stack(class, &[b"p"], &[b"\0"]).build(), nul(StackString::Env(0), 0));
     let mut named = stack(class, &[b"p"], &[]);
     named.aux.execfn = b"/bin/x\0";
     assert_eq!(named.build(), nul(StackString::ExecFn, 6));
@@ -250,11 +186,7 @@ fn a_nul_within_a_string_is_named_by_place_and_position() {
     named.aux.platform = b"x86\0_64";
     assert_eq!(named.build(), nul(StackString::Platform, 3));
     assert_eq!(
-        StackError::InteriorNul {
-            which: StackString::Arg(1),
-            position: 2
-        }
-        .to_string(),
+        StackError::InteriorNul { which: StackString::Arg(1), position: 2 }.to_string(),
         "argv[1] has a NUL at byte 2"
     );
 }
@@ -266,16 +198,10 @@ fn a_top_that_is_no_page_boundary_of_the_class_is_refused() {
         (Class::Elf32, 0xc000_0001),
         (Class::Elf32, 0x1_0000_1000),
     ] {
-        let bad = InitialStack {
-            stack_top,
-            ..stack(class, &[], &[])
-        };
+        let bad = InitialStack { stack_top, ..stack(class, &[], &[]) };
         assert_eq!(bad.build(), Err(StackError::BadTop { stack_top }));
     }
-    let highest = InitialStack {
-        stack_top: 1 << 32,
-        ..stack(Class::Elf32, &[b"p"], &[])
-    };
+    let highest = InitialStack { stack_top: 1 << 32, ..stack(Class::Elf32, &[b"p"], &[]) };
     let image = highest.build().expect("a 32-bit stack may end at 4 GiB");
     assert_eq!(texts(&read(&highest, &image).argv), [b"p"]);
 }
@@ -286,13 +212,7 @@ fn a_value_that_a_32_bit_word_cannot_hold_is_refused() {
     narrow.aux.phdr = 0xffff_ffff;
     narrow.build().expect("the widest word");
     narrow.aux.phdr = 1 << 32;
-    assert_eq!(
-        narrow.build(),
-        Err(StackError::ValueTooWide {
-            tag: 3,
-            value: 1 << 32
-        })
-    );
+    assert_eq!(narrow.build(), Err(StackError::ValueTooWide { tag: 3, value: 1 << 32 }));
     narrow.class = Class::Elf64;
     narrow.build().expect("64-bit words hold it");
 }

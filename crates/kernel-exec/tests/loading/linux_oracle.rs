@@ -22,10 +22,7 @@ const LINKS: [(&str, &[&str]); 6] = [
     ("exec_one_segment", &["-static", "-Wl,-N"]),
     ("exec_stack", &["-static", "-Wl,-z,execstack"]),
     ("pie", &["-static-pie", "-fPIE"]),
-    (
-        "pie_huge_pages",
-        &["-static-pie", "-fPIE", "-Wl,-z,max-page-size=0x200000"],
-    ),
+    ("pie_huge_pages", &["-static-pie", "-fPIE", "-Wl,-z,max-page-size=0x200000"]),
 ];
 
 #[test]
@@ -53,11 +50,7 @@ fn linux_loads_a_file_where_and_as_the_plan_says() {
             assert_shows(segment, memory, &file, name);
             for page in segment.range.clone().step_by(PAGE_SIZE as usize) {
                 let prot = seen.prot(page.wrapping_add(slide));
-                assert_eq!(
-                    prot,
-                    Some(segment.prot),
-                    "{name}: page {page:#x} of {segment:x?}"
-                );
+                assert_eq!(prot, Some(segment.prot), "{name}: page {page:#x} of {segment:x?}");
             }
         }
         assert_eq!(seen.stack_exec(), plan.stack_exec, "{name}: stack");
@@ -77,10 +70,7 @@ fn assert_shows(segment: &Segment, memory: &[u8], file: &[u8], name: &str) {
     let next = &next[..next.len().min(tail.len())];
     let goes_on = tail.starts_with(next) && zero(&tail[next.len()..]);
     let has_bss = tail.len() >= PAGE_SIZE as usize;
-    assert!(
-        zero(tail) || goes_on && !has_bss,
-        "{name}: zeroes of {segment:x?}"
-    );
+    assert!(zero(tail) || goes_on && !has_bss, "{name}: zeroes of {segment:x?}");
 }
 
 #[test]
@@ -88,10 +78,7 @@ fn linux_builds_the_same_stack_from_the_same_arguments() {
     let program = link("stack", &["-static"]);
     let file = std::fs::read(&program).expect("the linker wrote it");
     let plan = parse(&file, &target(Class::Elf64)).expect("a linker made it");
-    let long = (
-        "LONG",
-        "a variable of some length, to move everything below it",
-    );
+    let long = ("LONG", "a variable of some length, to move everything below it");
     for envp in [&[][..], &[("A", "1")], &[("EMPTY", ""), long]] {
         let seen = run(&program, &plan, envp);
         let theirs = seen.stack().read(seen.sp);
@@ -102,21 +89,14 @@ fn linux_builds_the_same_stack_from_the_same_arguments() {
         );
 
         let image = rebuild(&seen, &theirs);
-        let memory = Memory {
-            class: Class::Elf64,
-            base: image.base,
-            bytes: &image.bytes,
-        };
+        let memory = Memory { class: Class::Elf64, base: image.base, bytes: &image.bytes };
         let found = memory.read(image.sp);
 
         assert_eq!(found.argv, theirs.argv, "strings and their addresses");
         assert_eq!(found.envp, theirs.envp, "strings and their addresses");
         assert_eq!(found.aux(31), theirs.aux(31), "AT_EXECFN");
         let strings_at = (theirs.argv[0].0 - image.base) as usize;
-        assert_eq!(
-            image.bytes[strings_at..],
-            seen.stack[(theirs.argv[0].0 - seen.sp) as usize..]
-        );
+        assert_eq!(image.bytes[strings_at..], seen.stack[(theirs.argv[0].0 - seen.sp) as usize..]);
 
         // Linux has tags that this kernel does not offer; those offered come in the same order,
         // with the same values but for the two that Linux moves about at random.
@@ -136,16 +116,8 @@ fn linux_builds_the_same_stack_from_the_same_arguments() {
 /// Builds a stack from what a program found on the one that Linux gave it.
 fn rebuild(seen: &Seen, theirs: &Found) -> StackImage {
     let aux = |tag| theirs.aux(tag).expect("Linux always gives it");
-    let argv: Vec<&[u8]> = theirs
-        .argv
-        .iter()
-        .map(|(_, text)| text.as_slice())
-        .collect();
-    let envp: Vec<&[u8]> = theirs
-        .envp
-        .iter()
-        .map(|(_, text)| text.as_slice())
-        .collect();
+    let argv: Vec<&[u8]> = theirs.argv.iter().map(|(_, text)| text.as_slice()).collect();
+    let envp: Vec<&[u8]> = theirs.envp.iter().map(|(_, text)| text.as_slice()).collect();
     let memory = seen.stack();
     let id = |tag| u32::try_from(aux(tag)).expect("ids have 32 bits");
     let stack = InitialStack {
@@ -188,11 +160,7 @@ struct Seen {
 
 impl Seen {
     fn stack(&self) -> Memory<'_> {
-        Memory {
-            class: Class::Elf64,
-            base: self.sp,
-            bytes: &self.stack,
-        }
+        Memory { class: Class::Elf64, base: self.sp, bytes: &self.stack }
     }
 
     /// Rights of the mapping at `address`, by /proc/self/maps.
@@ -213,9 +181,7 @@ impl Seen {
     }
 
     fn stack_exec(&self) -> bool {
-        self.prot(self.sp)
-            .expect("the stack is mapped")
-            .contains(Prot::EXEC)
+        self.prot(self.sp).expect("the stack is mapped").contains(Prot::EXEC)
     }
 }
 
@@ -235,20 +201,13 @@ fn link(name: &str, flags: &[&str]) -> PathBuf {
         .args([&program, &source])
         .output()
         .expect("`cc`, which also links Rust programs, must be there");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     program
 }
 
 fn run(program: &Path, plan: &LoadPlan, envp: &[(&str, &str)]) -> Seen {
     let hex = |address: u64| format!("{address:x}");
-    let ranges = plan
-        .segments
-        .iter()
-        .flat_map(|s| [hex(s.range.start), hex(s.range.end)]);
+    let ranges = plan.segments.iter().flat_map(|s| [hex(s.range.start), hex(s.range.end)]);
     let output = Command::new(program)
         .arg0("probe, by another name")
         .arg(hex(plan.entry))
@@ -257,11 +216,7 @@ fn run(program: &Path, plan: &LoadPlan, envp: &[(&str, &str)]) -> Seen {
         .envs(envp.iter().copied())
         .output()
         .expect("Linux accepts what the plan accepts");
-    assert!(
-        output.status.success(),
-        "the probe failed: {}",
-        output.status
-    );
+    assert!(output.status.success(), "the probe failed: {}", output.status);
 
     let mut rest = output.stdout.as_slice();
     let mut take = |len: usize| {
@@ -272,17 +227,8 @@ fn run(program: &Path, plan: &LoadPlan, envp: &[(&str, &str)]) -> Seen {
     let mut word = || u64::from_le_bytes(take(8).try_into().expect("8 bytes"));
     let (sp, end) = (word(), word());
     let stack = take((end - sp) as usize);
-    let segments = plan
-        .segments
-        .iter()
-        .map(|s| take((s.range.end - s.range.start) as usize))
-        .collect();
+    let segments =
+        plan.segments.iter().map(|s| take((s.range.end - s.range.start) as usize)).collect();
     let maps = String::from_utf8(rest.to_vec()).expect("maps are text");
-    Seen {
-        sp,
-        end,
-        stack,
-        segments,
-        maps,
-    }
+    Seen { sp, end, stack, segments, maps }
 }

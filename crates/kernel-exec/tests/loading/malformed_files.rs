@@ -79,15 +79,10 @@ fn identification_is_checked_byte_by_byte() {
     assert_eq!(patched(Class::Elf64, 4, &[0]), class(0, 2));
     assert_eq!(patched(Class::Elf32, 4, &[9]), class(9, 1));
     for found in [0, 2, 7] {
-        assert_eq!(
-            patched(Class::Elf64, 5, &[found]),
-            Err(ElfError::WrongEndian { found })
-        );
+        assert_eq!(patched(Class::Elf64, 5, &[found]), Err(ElfError::WrongEndian { found }));
     }
     for found in [0, 2] {
-        let error = Err(ElfError::WrongVersion {
-            found: u32::from(found),
-        });
+        let error = Err(ElfError::WrongVersion { found: u32::from(found) });
         assert_eq!(patched(Class::Elf64, 6, &[found]), error);
     }
     // The ABI bytes are not ours to judge.
@@ -103,10 +98,7 @@ fn the_file_header_is_checked_field_by_field() {
             assert_eq!(patched(class, kind.0, &found.to_le_bytes()), error);
         }
         let expected = if class == Class::Elf64 { 62 } else { 3 };
-        let error = Err(ElfError::WrongMachine {
-            found: 183,
-            expected,
-        });
+        let error = Err(ElfError::WrongMachine { found: 183, expected });
         assert_eq!(patched(class, machine.0, &183_u16.to_le_bytes()), error);
 
         let error = Err(ElfError::WrongVersion { found: 0x0100_0000 });
@@ -119,10 +111,7 @@ fn the_file_header_is_checked_field_by_field() {
         }
         assert_eq!(patched(class, phnum.0, &[0, 0]), Err(ElfError::NoPhdrs));
         let limit = (65536 / class_phdr(class)) as u16;
-        let error = Err(ElfError::TooManyPhdrs {
-            phnum: 0xffff,
-            limit,
-        });
+        let error = Err(ElfError::TooManyPhdrs { phnum: 0xffff, limit });
         assert_eq!(patched(class, phnum.0, &[0xff, 0xff]), error);
     }
 }
@@ -130,17 +119,8 @@ fn the_file_header_is_checked_field_by_field() {
 #[test]
 fn a_program_header_table_outside_the_file_is_refused() {
     let file_len = ElfFile::sample(Class::Elf64, ET_EXEC).to_bytes().len();
-    for offset in [
-        file_len as u64 - 4 * 56 + 1,
-        1 << 40,
-        u64::MAX - 100,
-        u64::MAX,
-    ] {
-        let error = ElfError::TruncatedPhdrs {
-            offset,
-            bytes: 4 * 56,
-            file_len,
-        };
+    for offset in [file_len as u64 - 4 * 56 + 1, 1 << 40, u64::MAX - 100, u64::MAX] {
+        let error = ElfError::TruncatedPhdrs { offset, bytes: 4 * 56, file_len };
         assert_eq!(patched(Class::Elf64, 32, &offset.to_le_bytes()), Err(error));
     }
 }
@@ -149,33 +129,17 @@ fn a_program_header_table_outside_the_file_is_refused() {
 fn a_dynamic_executable_names_the_interpreter_it_needs() {
     let interp = |path: &[u8], filesz: u64| {
         let mut elf = ElfFile::sample(Class::Elf64, ET_DYN);
-        elf.phdrs.push(Phdr {
-            kind: PT_INTERP,
-            ..Phdr::load(R, 0x1100, 0x1100, filesz)
-        });
+        elf.phdrs.push(Phdr { kind: PT_INTERP, ..Phdr::load(R, 0x1100, 0x1100, filesz) });
         elf.min_len = 0x4000;
         let mut file = elf.to_bytes();
         file[0x1100..][..path.len()].copy_from_slice(path);
         parse(&file, &target(Class::Elf64))
     };
-    let needs = |path: &[u8]| {
-        Err(ElfError::NeedsInterpreter {
-            path: path.to_vec(),
-        })
-    };
-    let bad = |filesz| {
-        Err(ElfError::BadInterpreter {
-            offset: 0x1100,
-            filesz,
-        })
-    };
+    let needs = |path: &[u8]| Err(ElfError::NeedsInterpreter { path: path.to_vec() });
+    let bad = |filesz| Err(ElfError::BadInterpreter { offset: 0x1100, filesz });
 
     assert_eq!(interp(b"/lib/ld.so\0", 11), needs(b"/lib/ld.so"));
-    assert_eq!(
-        interp(b"/lib\0ld.so\0", 11),
-        needs(b"/lib"),
-        "a C string ends at its first NUL"
-    );
+    assert_eq!(interp(b"/lib\0ld.so\0", 11), needs(b"/lib"), "a C string ends at its first NUL");
     assert_eq!(interp(b"/lib/ld.so\0", 10), bad(10), "no NUL at the end");
     assert_eq!(interp(b"\0", 1), bad(1));
     assert_eq!(interp(b"", 0), bad(0));
@@ -192,18 +156,11 @@ fn a_dynamic_executable_names_the_interpreter_it_needs() {
 #[test]
 fn a_segment_larger_in_the_file_than_in_memory_is_refused() {
     let error = spoiled(Class::Elf64, ET_EXEC, |elf| elf.phdrs[1].memsz = 0x233);
-    let expected = ElfError::FileszExceedsMemsz {
-        index: 1,
-        filesz: 0x234,
-        memsz: 0x233,
-    };
+    let expected = ElfError::FileszExceedsMemsz { index: 1, filesz: 0x234, memsz: 0x233 };
     assert_eq!(error, Err(expected));
     // Not even an empty one may claim file bytes.
     let error = spoiled(Class::Elf64, ET_EXEC, |elf| elf.phdrs[1].memsz = 0);
-    assert!(
-        matches!(error, Err(ElfError::FileszExceedsMemsz { index: 1, .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, Err(ElfError::FileszExceedsMemsz { index: 1, .. })), "{error:?}");
 }
 
 #[test]
@@ -212,14 +169,7 @@ fn a_segment_past_the_last_address_is_refused() {
         let result = spoiled(class, kind, |elf| {
             elf.phdrs[2] = Phdr::load(R | W, 0, vaddr, 0).with_memsz(memsz);
         });
-        assert_eq!(
-            result,
-            Err(ElfError::AddressOverflow {
-                index: 2,
-                vaddr,
-                memsz
-            })
-        );
+        assert_eq!(result, Err(ElfError::AddressOverflow { index: 2, vaddr, memsz }));
     };
     overflow(Class::Elf64, ET_EXEC, 0x60_0000, u64::MAX);
     overflow(Class::Elf64, ET_EXEC, u64::MAX, 1);
@@ -241,11 +191,7 @@ fn a_segment_whose_file_bytes_overflow_is_refused() {
     file[field + 24..field + 32].copy_from_slice(&filesz_bytes(filesz));
     assert_eq!(
         parse(&file, &target(Class::Elf64)),
-        Err(ElfError::OffsetOverflow {
-            index: 2,
-            offset,
-            filesz
-        })
+        Err(ElfError::OffsetOverflow { index: 2, offset, filesz })
     );
 }
 
@@ -259,22 +205,14 @@ fn a_segment_past_the_end_of_the_file_is_refused() {
     let cut = &file[..file.len() - 1];
     assert_eq!(
         parse(cut, &target(Class::Elf64)),
-        Err(ElfError::TruncatedSegment {
-            index: 2,
-            end: 0x2110,
-            file_len: 0x210f
-        })
+        Err(ElfError::TruncatedSegment { index: 2, end: 0x2110, file_len: 0x210f })
     );
 }
 
 #[test]
 fn a_segment_that_no_file_page_fits_is_refused() {
     let result = spoiled(Class::Elf64, ET_EXEC, |elf| elf.phdrs[2].offset = 0x1fe0);
-    let error = ElfError::Misaligned {
-        index: 2,
-        vaddr: 0x40_2ff0,
-        offset: 0x1fe0,
-    };
+    let error = ElfError::Misaligned { index: 2, vaddr: 0x40_2ff0, offset: 0x1fe0 };
     assert_eq!(result, Err(error));
 }
 
@@ -294,20 +232,11 @@ fn a_static_pie_that_cannot_be_aligned_is_refused() {
     let mut elf = ElfFile::sample(Class::Elf64, ET_DYN);
     elf.phdrs[1].align = align;
     let pie_base = align + 1;
-    let high = Target {
-        pie_base,
-        ..target(Class::Elf64)
-    };
-    assert_eq!(
-        parse(&elf.to_bytes(), &high),
-        Err(ElfError::NoAlignedBase { pie_base, align })
-    );
+    let high = Target { pie_base, ..target(Class::Elf64) };
+    assert_eq!(parse(&elf.to_bytes(), &high), Err(ElfError::NoAlignedBase { pie_base, align }));
     // From a usual base there is an aligned address, but not in user space.
     let result = parse(&elf.to_bytes(), &target(Class::Elf64));
-    assert!(
-        matches!(result, Err(ElfError::OutsideUser { index: 0, .. })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(ElfError::OutsideUser { index: 0, .. })), "{result:?}");
 }
 
 #[test]
@@ -318,14 +247,7 @@ fn a_segment_outside_user_space_is_refused() {
             elf.phdrs[2] = Phdr::load(R | W, 0x1000, vaddr, 0x10);
         });
         let page = vaddr..vaddr + 0x1000;
-        (
-            result,
-            Err(ElfError::OutsideUser {
-                index: 2,
-                range: page,
-                user: user.clone(),
-            }),
-        )
+        (result, Err(ElfError::OutsideUser { index: 2, range: page, user: user.clone() }))
     };
     for vaddr in [0, user.start - 0x1000, user.end, 0xffff_8000_0000_0000] {
         let (result, expected) = at(vaddr);
@@ -338,30 +260,18 @@ fn a_segment_outside_user_space_is_refused() {
 #[test]
 fn half_a_page_of_user_space_is_no_place_for_a_segment() {
     // The kernel maps pages: what matters is where the page ends, not where the segment does.
-    let odd = Target {
-        user: 0x40_0000..0x40_5800,
-        ..target(Class::Elf64)
-    };
+    let odd = Target { user: 0x40_0000..0x40_5800, ..target(Class::Elf64) };
     let file = ElfFile::sample(Class::Elf64, ET_EXEC).to_bytes();
     let result = parse(&file, &odd);
-    assert!(
-        matches!(result, Err(ElfError::OutsideUser { index: 2, .. })),
-        "{result:?}"
-    );
+    assert!(matches!(result, Err(ElfError::OutsideUser { index: 2, .. })), "{result:?}");
 }
 
 #[test]
 fn segments_that_overlap_are_refused_in_either_order() {
     let mut elf = ElfFile::sample(Class::Elf64, ET_EXEC);
     elf.phdrs[0] = elf.phdrs[0].clone().with_memsz(0x1800);
-    let error = ElfError::Overlap {
-        lower: 0x40_0000..0x40_2000,
-        upper: 0x40_1000..0x40_2000,
-    };
-    assert_eq!(
-        parse(&elf.to_bytes(), &target(Class::Elf64)),
-        Err(error.clone())
-    );
+    let error = ElfError::Overlap { lower: 0x40_0000..0x40_2000, upper: 0x40_1000..0x40_2000 };
+    assert_eq!(parse(&elf.to_bytes(), &target(Class::Elf64)), Err(error.clone()));
     elf.phdrs.reverse();
     assert_eq!(parse(&elf.to_bytes(), &target(Class::Elf64)), Err(error));
 }
@@ -373,18 +283,12 @@ fn segments_that_share_a_page_are_refused_even_with_equal_rights() {
             Class::Elf64,
             ET_EXEC,
             0x40_0000,
-            vec![
-                Phdr::load(R | X, 0, 0x40_0000, 0x800),
-                Phdr::load(flags, 0x800, 0x40_0800, 0x10),
-            ],
+            vec![Phdr::load(R | X, 0, 0x40_0000, 0x800), Phdr::load(flags, 0x800, 0x40_0800, 0x10)],
         );
         let page = 0x40_0000..0x40_1000;
         assert_eq!(
             parse(&elf.to_bytes(), &target(Class::Elf64)),
-            Err(ElfError::Overlap {
-                lower: page.clone(),
-                upper: page
-            })
+            Err(ElfError::Overlap { lower: page.clone(), upper: page })
         );
     }
 }
@@ -392,15 +296,9 @@ fn segments_that_share_a_page_are_refused_even_with_equal_rights() {
 #[test]
 fn a_file_that_loads_nothing_is_refused() {
     let none = ElfFile::new(Class::Elf64, ET_EXEC, 0, vec![Phdr::gnu_stack(R | W)]);
-    assert_eq!(
-        parse(&none.to_bytes(), &target(Class::Elf64)),
-        Err(ElfError::NoLoad)
-    );
+    assert_eq!(parse(&none.to_bytes(), &target(Class::Elf64)), Err(ElfError::NoLoad));
     let empty = ElfFile::new(Class::Elf64, ET_DYN, 0, vec![Phdr::load(R | X, 0, 0, 0)]);
-    assert_eq!(
-        parse(&empty.to_bytes(), &target(Class::Elf64)),
-        Err(ElfError::NoLoad)
-    );
+    assert_eq!(parse(&empty.to_bytes(), &target(Class::Elf64)), Err(ElfError::NoLoad));
 }
 
 #[test]
@@ -425,12 +323,7 @@ fn errors_read_as_sentences_with_their_values() {
         "the program needs the interpreter /lib64/ld-linux-x86-64.so.2"
     );
     assert_eq!(
-        ElfError::OutsideUser {
-            index: 2,
-            range: 0..0x1000,
-            user: 0x1_0000..0x2_0000
-        }
-        .to_string(),
+        ElfError::OutsideUser { index: 2, range: 0..0x1000, user: 0x1_0000..0x2_0000 }.to_string(),
         "segment 2 at 0x0..0x1000 is outside user space 0x10000..0x20000"
     );
 }

@@ -14,27 +14,15 @@ pub(crate) fn assert_sound(plan: &LoadPlan, file: &[u8], target: &Target) {
         assert!(segment.range.end <= target.user.end, "{segment:x?}");
         assert_eq!(segment.file_offset as u64 % PAGE_SIZE, 0, "{segment:x?}");
         assert!(segment.file_len as u64 <= size, "{segment:x?}");
-        assert!(
-            segment.file_offset + segment.file_len <= file.len(),
-            "{segment:x?}"
-        );
+        assert!(segment.file_offset + segment.file_len <= file.len(), "{segment:x?}");
     }
     for pair in plan.segments.windows(2) {
         assert!(pair[0].range.end <= pair[1].range.start, "{pair:x?}");
     }
 
-    let entered = plan
-        .segments
-        .iter()
-        .find(|segment| segment.range.contains(&plan.entry));
-    assert!(
-        entered.is_some_and(|segment| segment.prot.contains(Prot::EXEC)),
-        "{plan:x?}"
-    );
-    assert_eq!(
-        plan.brk_start,
-        plan.segments.last().expect("checked above").range.end
-    );
+    let entered = plan.segments.iter().find(|segment| segment.range.contains(&plan.entry));
+    assert!(entered.is_some_and(|segment| segment.prot.contains(Prot::EXEC)), "{plan:x?}");
+    assert_eq!(plan.brk_start, plan.segments.last().expect("checked above").range.end);
     assert_eq!(plan.bias % PAGE_SIZE, 0);
 
     if let Some(phdr) = plan.phdr {

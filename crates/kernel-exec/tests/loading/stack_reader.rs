@@ -33,28 +33,21 @@ impl Found {
 
 impl Memory<'_> {
     fn at(&self, address: u64, len: usize) -> &[u8] {
-        let offset = address
-            .checked_sub(self.base)
-            .expect("address below the stack") as usize;
-        self.bytes
-            .get(offset..offset + len)
-            .expect("address past the stack")
+        let offset = address.checked_sub(self.base).expect("address below the stack") as usize;
+        self.bytes.get(offset..offset + len).expect("address past the stack")
     }
 
     pub(crate) fn word(&self, address: u64) -> u64 {
         match self.class {
-            Class::Elf32 => u64::from(u32::from_le_bytes(
-                self.at(address, 4).try_into().expect("4 bytes"),
-            )),
+            Class::Elf32 => {
+                u64::from(u32::from_le_bytes(self.at(address, 4).try_into().expect("4 bytes")))
+            }
             Class::Elf64 => u64::from_le_bytes(self.at(address, 8).try_into().expect("8 bytes")),
         }
     }
 
     pub(crate) fn string(&self, address: u64) -> Vec<u8> {
-        (address..)
-            .map(|at| self.at(at, 1)[0])
-            .take_while(|&byte| byte != 0)
-            .collect()
+        (address..).map(|at| self.at(at, 1)[0]).take_while(|&byte| byte != 0).collect()
     }
 
     pub(crate) fn random(&self, address: u64) -> [u8; 16] {
@@ -85,12 +78,7 @@ impl Memory<'_> {
         loop {
             let (tag, value) = (next(), next());
             if tag == 0 {
-                return Found {
-                    argv,
-                    envp,
-                    auxv,
-                    vectors_end: at,
-                };
+                return Found { argv, envp, auxv, vectors_end: at };
             }
             auxv.push((tag, value));
         }

@@ -1,18 +1,16 @@
 //! Batches of callbacks, and the list of those whose grace period is over.
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicUsize, Ordering};
 
+use super::callback::Callback;
 use super::tally::Parity;
 
 /// Callbacks per batch: what a CPU queues on its own before it touches anything shared.
 pub(super) const BATCH: usize = 64;
-
-pub(super) type Callback = Box<dyn FnOnce() + Send>;
 
 /// Callbacks that wait for one grace period together.
 pub(super) struct Batch {
@@ -58,7 +56,7 @@ impl Drop for Ready {
     fn drop(&mut self) {
         while let Some(batch) = self.pop() {
             for callback in batch.callbacks {
-                callback();
+                callback.run();
             }
         }
     }

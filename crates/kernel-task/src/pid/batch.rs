@@ -52,9 +52,7 @@ impl Batch {
 
     /// Replaces `from` by `to`; false if somebody else changed it meanwhile.
     pub(super) fn replace(&self, from: Option<Position>, to: Option<Position>) -> bool {
-        self.0
-            .compare_exchange(pack(from), pack(to), Ordering::Release, Ordering::Relaxed)
-            .is_ok()
+        self.0.compare_exchange(pack(from), pack(to), Ordering::Release, Ordering::Relaxed).is_ok()
     }
 }
 
@@ -146,6 +144,9 @@ mod tests {
         let last = Some(Position { chunk: 65_535, bit: 64 });
         assert!(batch.replace(None, last));
         assert!(batch.position() == last);
-        assert!(!batch.replace(None, last), "only the holder of the current position may replace it");
+        assert!(
+            !batch.replace(None, last),
+            "only the holder of the current position may replace it"
+        );
     }
 }

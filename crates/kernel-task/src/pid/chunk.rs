@@ -41,6 +41,7 @@
 
 use core::array;
 
+use kernel_sync::Rcu;
 use kernel_sync::atomic::{AtomicU64, Ordering};
 use kernel_sync::cpu_relax;
 
@@ -94,19 +95,20 @@ impl State {
 /// Chunk of [`CHUNK_PIDS`] consecutive pids. Aligned to two cache lines, because processors fetch
 /// lines in pairs: a CPU's fork and exit write no line that another CPU's batch lies in.
 #[repr(align(128))]
-pub(super) struct Chunk<T> {
+pub(super) struct Chunk<T: Send + Sync + 'static, R: Rcu> {
     /// One bit per pid, set while the pid is reserved or published.
     taken: AtomicU64,
     state: AtomicU64,
-    slots: [Slot<T>; CHUNK_PIDS as usize],
+    slots: [Slot<T, R>; CHUNK_PIDS as usize],
 }
 
-#[cfg(not(loom))]
-const _: () = assert!(size_of::<Chunk<()>>() == 640, "two words, 64 slots, padding to 128 bytes");
-
-impl<T> Chunk<T> {
+impl<T: Send + Sync + 'static, R: Rcu> Chunk<T, R> {
     /// Makes a chunk that is closed and not in the summary.
     pub(super) fn new() -> Self {
+        #[cfg(not(loom))]
+        const {
+            assert!(size_of::<Self>() == 640, "two words, 64 slots, padding to 128 bytes")
+        };
         Self {
             taken: AtomicU64::new(FULL),
             state: AtomicU64::new(State::FRESH.0),
@@ -116,8 +118,8 @@ impl<T> Chunk<T> {
 }
 
 /// A chunk together with its bit in the summary and the pids in it that do not exist.
-pub(super) struct Place<'a, T> {
-    chunk: &'a Chunk<T>,
+pub(super) struct Place<'a, T: Send + Sync + 'static, R: Rcu> {
+    chunk: &'a Chunk<T, R>,
     /// Word of the summary that the chunk's bit is in.
     summary: &'a AtomicU64,
     /// The chunk's bit in `summary`, as a mask.
@@ -127,9 +129,9 @@ pub(super) struct Place<'a, T> {
     empty: u64,
 }
 
-impl<'a, T> Place<'a, T> {
+impl<'a, T: Send + Sync + 'static, R: Rcu> Place<'a, T, R> {
     pub(super) fn new(
-        chunk: &'a Chunk<T>,
+        chunk: &'a Chunk<T, R>,
         summary: &'a AtomicU64,
         listed: u64,
         empty: u64,
@@ -138,7 +140,7 @@ impl<'a, T> Place<'a, T> {
     }
 
     /// Returns the slot of the pid at `bit` of this chunk.
-    pub(super) fn slot(&self, bit: u32) -> &'a Slot<T> {
+    pub(super) fn slot(&self, bit: u32) -> &'a Slot<T, R> {
         &self.chunk.slots[bit as usize]
     }
 
@@ -235,7 +237,7 @@ impl<'a, T> Place<'a, T> {
 
     /// Calls `visit` with the slot of every pid that is taken, and drops an empty chunk from the
     /// summary if nobody hands out from it.
-    pub(super) fn walk(&self, mut visit: impl FnMut(&'a Slot<T>)) {
+    pub(super) fn walk(&self, mut visit: impl FnMut(&'a Slot<T, R>)) {
         let mut taken = self.chunk.taken.load(Ordering::Acquire) & !self.empty;
         if taken == 0 {
             self.tidy();

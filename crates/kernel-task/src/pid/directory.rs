@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use core::marker::PhantomData;
 use core::ptr;
 
+use kernel_sync::Rcu;
 use kernel_sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use super::chunk::{CHUNK_PIDS, Chunk, FULL, Place};
@@ -25,17 +26,17 @@ const SEGMENT_CHUNKS: usize = if cfg!(loom) { 2 } else { 64 };
 const _: () = assert!(SEGMENT_CHUNKS <= 64, "a segment has one word of summary");
 
 /// The chunks of one table.
-pub(super) struct Directory<T> {
+pub(super) struct Directory<T: Send + Sync + 'static, R: Rcu> {
     /// INVARIANT: null, or from `Box::into_raw` of a boxed slice of [`SEGMENT_CHUNKS`] chunks. Goes
     /// from null to that once and stays until the directory is dropped.
-    segments: Box<[AtomicPtr<Chunk<T>>]>,
+    segments: Box<[AtomicPtr<Chunk<T, R>>]>,
     summary: Box<[AtomicU64]>,
     /// One above the largest pid.
     limit: u32,
-    owns: PhantomData<Chunk<T>>,
+    owns: PhantomData<Chunk<T, R>>,
 }
 
-impl<T> Directory<T> {
+impl<T: Send + Sync + 'static, R: Rcu> Directory<T, R> {
     /// Makes a directory for the pids below `limit`, without any chunk.
     ///
     /// # Errors
@@ -62,7 +63,7 @@ impl<T> Directory<T> {
     }
 
     /// Returns the chunk with this index if its segment was ever needed.
-    pub(super) fn find(&self, index: usize) -> Option<Place<'_, T>> {
+    pub(super) fn find(&self, index: usize) -> Option<Place<'_, T, R>> {
         // Acquire: the chunks are seen initialised.
         let first = self.segments.get(index / SEGMENT_CHUNKS)?.load(Ordering::Acquire);
         if first.is_null() {
@@ -85,11 +86,11 @@ impl<T> Directory<T> {
     /// # Errors
     ///
     /// [`PidError::NoMemory`] if there is none for the segment. Nothing was changed then.
-    pub(super) fn find_or_make(&self, index: usize) -> Result<Place<'_, T>, PidError> {
+    pub(super) fn find_or_make(&self, index: usize) -> Result<Place<'_, T, R>, PidError> {
         if let Some(place) = self.find(index) {
             return Ok(place);
         }
-        let fresh: *mut [Chunk<T>] = Box::into_raw(boxed_slice(SEGMENT_CHUNKS, Chunk::new)?);
+        let fresh: *mut [Chunk<T, R>] = Box::into_raw(boxed_slice(SEGMENT_CHUNKS, Chunk::new)?);
         // INVARIANT: from null to a boxed slice of the right length.
         // Release: the chunks are seen initialised. Not acquire: `find` loads again.
         let made = self.segments[index / SEGMENT_CHUNKS].compare_exchange(
@@ -106,7 +107,7 @@ impl<T> Directory<T> {
     }
 
     /// Calls `visit` with every chunk in the summary.
-    pub(super) fn for_each_listed<'a>(&'a self, mut visit: impl FnMut(Place<'a, T>)) {
+    pub(super) fn for_each_listed<'a>(&'a self, mut visit: impl FnMut(Place<'a, T, R>)) {
         for (segment, word) in self.summary.iter().enumerate() {
             // Acquire: the segment was made before its first bit was set.
             let mut listed = word.load(Ordering::Acquire);
@@ -125,14 +126,7 @@ impl<T> Directory<T> {
     }
 }
 
-impl<T> Default for Directory<T> {
-    /// Makes a directory without pids, which takes no memory: what is left of a table that is gone.
-    fn default() -> Self {
-        Self { segments: Box::default(), summary: Box::default(), limit: 0, owns: PhantomData }
-    }
-}
-
-impl<T> Drop for Directory<T> {
+impl<T: Send + Sync + 'static, R: Rcu> Drop for Directory<T, R> {
     fn drop(&mut self) {
         for segment in &self.segments {
             let first = segment.load(Ordering::Relaxed);
@@ -160,7 +154,10 @@ fn empty(index: usize, limit: u32) -> u64 {
 }
 
 /// Allocates a slice or says that there is no memory, where `Box` would abort the kernel.
-pub(super) fn boxed_slice<V>(len: usize, mut make: impl FnMut() -> V) -> Result<Box<[V]>, PidError> {
+pub(super) fn boxed_slice<V>(
+    len: usize,
+    mut make: impl FnMut() -> V,
+) -> Result<Box<[V]>, PidError> {
     let mut slice = Vec::new();
     slice
         .try_reserve_exact(len)
@@ -171,7 +168,7 @@ pub(super) fn boxed_slice<V>(len: usize, mut make: impl FnMut() -> V) -> Result<
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{empty, FULL};
+    use super::{FULL, empty};
 
     #[test]
     fn pid_zero_and_pids_at_the_limit_are_never_free() {

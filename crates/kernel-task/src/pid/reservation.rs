@@ -1,11 +1,9 @@
 //! The time between having a pid and being findable under it.
 
-use alloc::sync::Arc;
 use core::fmt;
-use core::marker::PhantomData;
 use core::mem;
 
-use kernel_sync::Rcu;
+use kernel_sync::{Rcu, RcuArc};
 
 use super::chunk::Place;
 use super::number::Pid;
@@ -14,17 +12,15 @@ use super::number::Pid;
 /// error path of a fork that fails before publication.
 #[must_use = "a reservation that is dropped gives its pid back"]
 pub struct PidReservation<'a, T: Send + Sync + 'static, R: Rcu> {
-    place: Place<'a, T>,
+    place: Place<'a, T, R>,
     bit: u32,
     pid: Pid,
-    /// The table's domain. The task will be read under its guards.
-    domain: PhantomData<fn() -> R>,
 }
 
 impl<'a, T: Send + Sync + 'static, R: Rcu> PidReservation<'a, T, R> {
     /// Wraps up `pid`, which is at `bit` of `place`, and which the caller has taken.
-    pub(super) fn new(place: Place<'a, T>, bit: u32, pid: Pid) -> Self {
-        Self { place, bit, pid, domain: PhantomData }
+    pub(super) fn new(place: Place<'a, T, R>, bit: u32, pid: Pid) -> Self {
+        Self { place, bit, pid }
     }
 
     /// Returns the pid.
@@ -41,7 +37,7 @@ impl<'a, T: Send + Sync + 'static, R: Rcu> PidReservation<'a, T, R> {
     /// it. The caller's next step is that barrier ([`kernel_sync::smp_mb`] in a function that names
     /// its partner), and only then does it read what a walker might be changing. The head of
     /// `pid.rs` walks the race.
-    pub fn publish(self, task: Arc<T>) -> Pid {
+    pub fn publish(self, task: RcuArc<T, R>) -> Pid {
         let pid = self.pid;
         self.place.slot(self.bit).publish(task);
         // The pid now belongs to the table, until `remove`.

@@ -1,27 +1,26 @@
 //! One place of the task list: a pointer that is published, read under RCU and unlinked.
 //!
-//! A slot owns one strong reference of what it points to. Whoever unlinks it passes that reference
-//! to [`Rcu::call_rcu`], so the object outlives every read-side section that could have loaded the
-//! pointer. This is the only file of the pid table that turns pointers into references to tasks.
+//! A slot owns one reference of what it points to, an [`RcuArc`]: the object outlives every read-side
+//! section that could have loaded the pointer, even if the slot does not. This is the only file of the
+//! pid table that turns pointers into references to tasks.
 
-use alloc::sync::Arc;
 use core::marker::PhantomData;
 use core::ptr;
 
-use kernel_sync::Rcu;
 use kernel_sync::atomic::{AtomicPtr, Ordering};
+use kernel_sync::{Rcu, RcuArc};
 
-/// Slot of the task list: empty, or the owner of one strong reference.
+/// Slot of the task list: empty, or the owner of one reference.
 ///
-/// INVARIANT: a non-null pointer comes from `Arc::into_raw` and stands for one strong reference,
+/// INVARIANT: a non-null pointer comes from `RcuArc::into_raw` and stands for one reference,
 /// which leaves the slot by the swap in [`Slot::unlink`] or by the drop of the slot, once.
-pub(super) struct Slot<T> {
+pub(super) struct Slot<T: Send + Sync + 'static, R: Rcu> {
     task: AtomicPtr<T>,
     /// Gives the slot the auto traits and the drop check of what it owns.
-    owns: PhantomData<Arc<T>>,
+    owns: PhantomData<RcuArc<T, R>>,
 }
 
-impl<T> Slot<T> {
+impl<T: Send + Sync + 'static, R: Rcu> Slot<T, R> {
     /// Makes an empty slot.
     pub(super) fn new() -> Self {
         Self { task: AtomicPtr::new(ptr::null_mut()), owns: PhantomData }
@@ -32,56 +31,35 @@ impl<T> Slot<T> {
     ///
     /// A plain release store and not a swap: on x86 a swap is a full barrier, which would hide a
     /// missing one in the caller. The barrier that pairs with the walkers is the caller's.
-    pub(super) fn publish(&self, task: Arc<T>) {
+    pub(super) fn publish(&self, task: RcuArc<T, R>) {
         // INVARIANT: the slot was empty, so no reference is overwritten and lost.
-        self.task.store(Arc::into_raw(task).cast_mut(), Ordering::Release);
+        self.task.store(task.into_raw(), Ordering::Release);
     }
 
     /// Returns the published task for as long as the read-side section lasts.
-    ///
-    /// # Safety
-    ///
-    /// - `_guard` is a guard of the RCU domain that [`Slot::unlink`] is called with.
-    /// - The slot itself is dropped only after a grace period that begins after its last `get`.
-    pub(super) unsafe fn get<'g, G>(&self, _guard: &'g G) -> Option<&'g T> {
+    pub(super) fn get<'g>(&self, _guard: &'g R::Guard) -> Option<&'g T> {
         // Acquire pairs with the release in `publish`: what the task holds is seen initialised.
         let task = self.task.load(Ordering::Acquire);
-        // SAFETY: null, or by the invariant a pointer to a live `T` whose reference the slot gives
-        // up only through `unlink` or its own drop; both wait for the guard's section (clauses one
-        // and two), so the object lives for 'g. Nobody has it mutably: it is shared in an `Arc`.
+        // SAFETY: null, or by the invariant a pointer to a `T` of which the slot had a reference when
+        // it was loaded. An `RcuArc` drops its object a grace period after the last reference. The
+        // guard's section found it, so the grace period waits for the section: the object lives for
+        // 'g. Nobody has it mutably, because it is shared.
         unsafe { task.as_ref() }
     }
 
-    /// Returns a reference of the caller's own to the published task.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Slot::get`].
-    pub(super) unsafe fn get_arc<G>(&self, _guard: &G) -> Option<Arc<T>> {
-        // The pointer itself and not `get`'s reference: the count lies beside the `T`, where a
-        // pointer made from `&T` may not go.
-        let task = self.task.load(Ordering::Acquire).cast_const();
-        if task.is_null() {
-            return None;
-        }
-        // SAFETY:
-        // - The pointer came from `Arc::into_raw`: the invariant.
-        // - The count is at least one throughout: the slot's reference is given up only after a
-        //   grace period (the caller's two clauses), and the guard's section is not over.
-        // - The reference just counted is the one that `from_raw` takes.
-        unsafe {
-            Arc::increment_strong_count(task);
-            Some(Arc::from_raw(task))
-        }
+    /// Returns a reference of the caller's own to the published task, unless the last one has just gone.
+    pub(super) fn get_ref(&self, guard: &R::Guard) -> Option<RcuArc<T, R>> {
+        let task = self.get(guard)?;
+        // SAFETY: by the invariant it lies in an `RcuArc` of these types, and it was found under the
+        // guard.
+        unsafe { RcuArc::try_from_found(task, guard) }
     }
 
-    /// Empties the slot; the task loses the slot's reference after a grace period.
+    /// Empties the slot and gives up its reference. Readers that loaded the pointer hold none, and
+    /// need none until their sections end.
     ///
     /// Returns false if the slot was empty. Of several racing callers exactly one returns true.
-    pub(super) fn unlink<R: Rcu>(&self) -> bool
-    where
-        T: Send + Sync + 'static,
-    {
+    pub(super) fn unlink(&self) -> bool {
         // Look before swapping: an unpublished slot is left alone, so its reservation remains the
         // only writer until it publishes.
         if self.task.load(Ordering::Relaxed).is_null() {
@@ -94,19 +72,17 @@ impl<T> Slot<T> {
             return false;
         }
         // SAFETY: the invariant; the swap took the pointer out, so this reference is ours alone.
-        let last = unsafe { Arc::from_raw(task.cast_const()) };
-        // Readers that loaded the pointer hold no count. They are done when the callback runs.
-        R::call_rcu(move || drop(last));
+        drop(unsafe { RcuArc::<T, R>::from_raw(task) });
         true
     }
 }
 
-impl<T> Drop for Slot<T> {
+impl<T: Send + Sync + 'static, R: Rcu> Drop for Slot<T, R> {
     fn drop(&mut self) {
         let task = self.task.load(Ordering::Relaxed);
         if !task.is_null() {
             // SAFETY: the invariant; `&mut self` means nobody else can take it out.
-            drop(unsafe { Arc::from_raw(task.cast_const()) });
+            drop(unsafe { RcuArc::<T, R>::from_raw(task) });
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::LazyLock;
 
-use kernel_sync::Rcu;
+use kernel_sync::{Rcu, RcuArc};
 use kernel_task::epoch::{EpochCpu, EpochDomain, EpochGuard};
 
 static DOMAIN: LazyLock<EpochDomain> = LazyLock::new(EpochDomain::new);
@@ -35,6 +35,11 @@ impl HostRcu {
     pub(crate) fn barrier() {
         Self::with(|cpu| DOMAIN.barrier(cpu)).expect("no guard is held here");
     }
+}
+
+/// Makes a task.
+pub(crate) fn task<T: Send + Sync>(value: T) -> RcuArc<T, HostRcu> {
+    RcuArc::try_new(value).expect("heap")
 }
 
 // SAFETY: all sections and callbacks of this process belong to `DOMAIN`, and `EpochDomain` runs a

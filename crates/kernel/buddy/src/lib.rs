@@ -175,10 +175,8 @@ mod tests {
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            (0_u8..6).prop_map(Step::Alloc),
-            any::<usize>().prop_map(Step::Free),
-        ];
+        let step =
+            prop_oneof![(0_u8..6).prop_map(Step::Alloc), any::<usize>().prop_map(Step::Free),];
         proptest::collection::vec(step, 1..200)
     }
 

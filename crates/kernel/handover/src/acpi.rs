@@ -314,9 +314,11 @@ mod tests {
         body.extend([1, 12, 0, 0]);
         body.extend(0xfec0_0000_u32.to_le_bytes());
         body.extend(0_u32.to_le_bytes());
-        // IRQ 0 arrives as GSI 2; IRQ 9 is level-triggered and active low.
+        // IRQ 0 arrives as GSI 2; IRQ 9 is level-triggered and active low, 10 and 11 one of them each.
         body.extend([2, 10, 0, 0, 2, 0, 0, 0, 0, 0]);
         body.extend([2, 10, 0, 9, 9, 0, 0, 0, 0xf, 0]);
+        body.extend([2, 10, 0, 10, 10, 0, 0, 0, 0x3, 0]);
+        body.extend([2, 10, 0, 11, 11, 0, 0, 0, 0xd, 0]);
         body
     }
 
@@ -359,6 +361,8 @@ mod tests {
         assert_eq!(platform.isa[0], IsaWiring { gsi: 2, active_low: false, level: false });
         assert_eq!(platform.isa[4], IsaWiring { gsi: 4, active_low: false, level: false });
         assert_eq!(platform.isa[9], IsaWiring { gsi: 9, active_low: true, level: true });
+        assert_eq!(platform.isa[10], IsaWiring { gsi: 10, active_low: true, level: false });
+        assert_eq!(platform.isa[11], IsaWiring { gsi: 11, active_low: false, level: true });
         assert_eq!(Platform::discover(&machine(true, 3), 0x100), Ok(platform));
     }
 

@@ -101,8 +101,9 @@ impl<const N: usize> RangeSet<N> {
             if hole.end <= range.start || range.end <= hole.start {
                 continue;
             }
-            above.add(Range { start: hole.end.max(range.start), end: range.end })?;
-            range.end = hole.start.max(range.start);
+            above.add(Range { start: hole.end, end: range.end })?;
+            // Leaves nothing where the hole starts below the range.
+            range.end = hole.start;
         }
         let mut kept = 0;
         for index in 0..self.len {

@@ -161,6 +161,9 @@ pub unsafe fn bring_up(start_info: u64, others: fn() -> !) -> Result<Machine, Bo
     let info = handed_over("start info", start_info, pvh::START_INFO_SIZE)?;
     let info = StartInfo::parse(info)?;
     let command_line = command_line(info.command_line);
+    if let Some(level) = command_line.value("log").and_then(|level| level.parse().ok()) {
+        log::set_max_level(level);
+    }
     let mut ram = RangeSet::default();
     let map_len = info.memory_map_entries as usize * pvh::MEMORY_MAP_ENTRY_SIZE;
     for range in pvh::ram(handed_over("memory map", info.memory_map, map_len)?) {
@@ -188,7 +191,8 @@ pub unsafe fn bring_up(start_info: u64, others: fn() -> !) -> Result<Machine, Bo
     apic::enable();
     ipi::install();
     let rates = clock::calibrate(platform.hpet.map(|_| device_page(DEVICE_HPET)));
-    log::info!("clock: {rates:?}");
+    let (tsc, reference) = (rates.tsc / 1_000_000, rates.reference);
+    log::info!("clock: TSC at {tsc} MHz by {reference:x?}");
     start_others(&platform, tables, others)?;
     drop_boot_tables();
     Ok(Machine { command_line, initramfs, tables, platform, ram })
@@ -246,10 +250,7 @@ unsafe fn load_root(root: u64) {
 }
 
 /// Starts the frame allocator with all that early memory has left.
-fn install_frames(
-    ram: &RangeSet<MAX_RANGES>,
-    mut early: EarlyMemory,
-) -> Result<(), BootError> {
+fn install_frames(ram: &RangeSet<MAX_RANGES>, mut early: EarlyMemory) -> Result<(), BootError> {
     let end = ram.as_slice().iter().map(|range| range.end).max().unwrap_or(0);
     let frames = (end >> PAGE_SHIFT) as usize;
     let links_size = (frames * size_of::<buddy::Link>()) as u64;

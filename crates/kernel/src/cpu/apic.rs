@@ -3,9 +3,9 @@
 //! Through its memory-mapped registers (xAPIC), which every x86-64 machine has, QEMU's TCG included.
 //! Source: Intel SDM volume 3, chapter 11.
 
+use super::vectors::{SPURIOUS, TIMER};
 use crate::sync::IrqGuard;
 use kernel_sync::atomic::{AtomicU64, Ordering};
-use super::vectors::{SPURIOUS, TIMER};
 
 /// Where the registers are mapped, the same on every processor.
 static REGISTERS: AtomicU64 = AtomicU64::new(0);
@@ -86,7 +86,7 @@ pub fn end_of_interrupt() {
 /// Writes a command for the APIC with id `target`.
 fn command(target: u8, command: u32) {
     // A handler that sends between the two writes would redirect our command.
-    let _irqs_off = IrqGuard::new();
+    let _irqs_off = IrqGuard::disable();
     while read(Register::CommandLow) & DELIVERY_PENDING != 0 {
         kernel_sync::cpu_relax();
     }

@@ -1,7 +1,7 @@
 //! Time: the time-stamp counter and the APIC timer, calibrated against a clock of known rate.
 //!
-//! The known clock is the HPET where ACPI has one, else the 8254 timer. On QEMU's microvm without
-//! either, the rates are taken on trust: see [`Reference::None`].
+//! The known clock is the HPET where ACPI has one, else the 8254 timer. Where there is neither
+//! (microvm can be told so), the APIC timer is taken to run at the rate QEMU gives it.
 
 use super::apic;
 use core::arch::x86_64::_rdtsc;
@@ -20,8 +20,8 @@ pub enum Reference {
     Hpet(u64),
     /// Channel 0 of the 8254.
     Pit,
-    /// Nothing: both clocks are taken to run at 1 GHz, as QEMU's APIC timer does.
-    None,
+    /// The APIC timer itself, taken to run at 1 GHz as QEMU's does.
+    ApicTimer,
 }
 
 /// Rates found by [`calibrate`].
@@ -139,42 +139,38 @@ fn sample(reference: impl Fn() -> u64) -> Sample {
 pub fn calibrate(hpet: Option<u64>) -> Rates {
     *RATES.call_once(|| {
         apic::start_counting();
-        let mut reference = Reference::None;
-        let mut measured = None;
-        if let Some(address) = hpet {
-            let hpet = Hpet(address);
-            let period = hpet.start();
-            reference = Reference::Hpet(address);
-            let elapsed = |from: u64, to: u64| {
-                u64::from((to as u32).wrapping_sub(from as u32)) * period / 1_000_000
-            };
-            measured = watch(|| u64::from(hpet.counter()), elapsed);
-        } else {
-            Pit::start();
-            if Pit::is_counting() {
-                reference = Reference::Pit;
-                let elapsed = |from: u64, to: u64| {
-                    u64::from((from as u16).wrapping_sub(to as u16)) * NANOSECONDS / Pit::RATE
-                };
-                measured = watch(|| u64::from(Pit::count()), elapsed);
-            }
-        }
+        let (reference, measured) = measure(hpet);
         apic::stop_timer();
-        let (tsc, apic) = measured.unwrap_or_else(|| {
-            reference = Reference::None;
-            (NANOSECONDS, NANOSECONDS)
-        });
+        let (tsc, apic) = measured.unwrap_or((NANOSECONDS, NANOSECONDS));
         let tsc_factor = ((u128::from(NANOSECONDS) << 32) / u128::from(tsc)) as u64;
         Rates { reference, tsc, apic, epoch: rdtsc(), tsc_factor }
     })
 }
 
+/// Chooses a reference and measures against it.
+fn measure(hpet: Option<u64>) -> (Reference, Option<(u64, u64)>) {
+    if let Some(address) = hpet {
+        let hpet = Hpet(address);
+        let period = hpet.start();
+        let elapsed = |from: u64, to: u64| {
+            u64::from((to as u32).wrapping_sub(from as u32)) * period / 1_000_000
+        };
+        return (Reference::Hpet(address), watch(|| u64::from(hpet.counter()), elapsed));
+    }
+    Pit::start();
+    if Pit::is_counting() {
+        let elapsed = |from: u64, to: u64| {
+            u64::from((from as u16).wrapping_sub(to as u16)) * NANOSECONDS / Pit::RATE
+        };
+        return (Reference::Pit, watch(|| u64::from(Pit::count()), elapsed));
+    }
+    let elapsed = |from, to| to - from;
+    (Reference::ApicTimer, watch(|| u64::from(apic::counted()), elapsed))
+}
+
 /// Watches the clocks for [`WATCH`] nanoseconds and returns the rates of the time-stamp counter and
 /// of the APIC timer; `None` when the reference stands still.
-fn watch(
-    reference: impl Fn() -> u64,
-    nanoseconds: impl Fn(u64, u64) -> u64,
-) -> Option<(u64, u64)> {
+fn watch(reference: impl Fn() -> u64, nanoseconds: impl Fn(u64, u64) -> u64) -> Option<(u64, u64)> {
     /// Readings without a change after which the reference counts as dead.
     const PATIENCE: u32 = 10_000_000;
     let first = sample(&reference);

@@ -62,6 +62,10 @@ static TABLES: [Tables; MAX_CPUS] =
 /// Gives this processor its segments and interrupt stacks.
 ///
 /// GS.base survives, although the selectors are reloaded: it is saved around that.
+///
+/// # Panics
+///
+/// When the descriptors do not come out at the selectors above, on which the entry code relies.
 pub fn install() {
     let cpu = cpu_index();
     let tss = TABLES[cpu].tss.call_once(|| {

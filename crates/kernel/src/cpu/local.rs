@@ -30,7 +30,7 @@ impl<T> CpuLocal<T> {
 
     /// Runs `f` on this processor's value, with interrupts off.
     pub fn with<R>(&self, f: impl FnOnce(&T) -> R) -> R {
-        let _irqs_off = IrqGuard::new();
+        let _irqs_off = IrqGuard::disable();
         f(&self.0[cpu_index()].0)
     }
 }

@@ -8,7 +8,7 @@ use kernel_sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use thiserror::Error;
 use x86_64::registers::control::{Cr0, Cr4, Efer, EferFlags};
 
-/// Physical page the trampoline runs in; [`low_memory`] keeps it from being handed out.
+/// Physical page the trampoline runs in. The first MiB is never handed out; see `mm/early.rs`.
 const TRAMPOLINE: u64 = 0x8000;
 
 global_asm!(include_str!("trampoline.s"), options(att_syntax, raw));

@@ -7,11 +7,15 @@
 use super::area;
 use super::exception_table;
 use super::gdt::{USER_CODE, USER_DATA};
-use super::vectors::{self, FIRST_INTERRUPT};
+use super::vectors::{self, FIRST_INTERRUPT, IO_APIC_FIRST, LEGACY_FIRST, SPURIOUS};
+use crate::layout::USER_END;
 use core::arch::global_asm;
 use core::fmt;
 use core::mem::offset_of;
 use kernel_sync::atomic::{AtomicPtr, Ordering};
+
+/// Flags of every program: bit 1, which is always set, and interrupts on.
+const USER_RFLAGS: u64 = 0x202;
 
 /// All registers of whoever was interrupted, in the order `trap.s` stores them.
 #[repr(C, align(16))]
@@ -45,7 +49,8 @@ pub struct TrapFrame {
     pub ss: u64,
 }
 
-const _: () = assert!(size_of::<TrapFrame>().is_multiple_of(16), "the stack stays aligned for calls");
+const _: () =
+    assert!(size_of::<TrapFrame>().is_multiple_of(16), "the stack stays aligned for calls");
 
 impl TrapFrame {
     /// Returns a frame that enters user mode at `rip` with stack pointer `rsp`, all else zero.
@@ -72,11 +77,24 @@ impl TrapFrame {
             error: 0,
             rip,
             cs: USER_CODE as u64,
-            // Bit 1 is always set; interrupts on.
-            rflags: 0x202,
+            rflags: USER_RFLAGS,
             rsp,
             ss: USER_DATA as u64,
         }
+    }
+
+    /// Makes the frame safe to leave the kernel with, whatever a program wrote into it.
+    ///
+    /// IRETQ to an address that is not canonical faults in the kernel, after GS is the user's again.
+    /// Such an address becomes the last one below the hole, which is never mapped, so that the program
+    /// faults instead. Flags that only the kernel may change are put right.
+    pub fn sanitise(&mut self) {
+        // Carry, parity, adjust, zero, sign, trap, direction, overflow, resume, alignment check, ID.
+        const CHANGEABLE: u64 = 0x25_0dd5;
+        self.rip = self.rip.min(USER_END);
+        self.cs = u64::from(USER_CODE);
+        self.ss = u64::from(USER_DATA);
+        self.rflags = (self.rflags & CHANGEABLE) | USER_RFLAGS;
     }
 
     /// Tells whether user mode was interrupted.
@@ -158,8 +176,10 @@ extern "C" fn trap_dispatch(frame: &mut TrapFrame) {
     if let Some(handler) = handler(frame.vector as usize) {
         return handler(frame);
     }
-    match frame.vector {
-        vector if vector < u64::from(FIRST_INTERRUPT) => unhandled_exception(frame),
+    match frame.vector as u8 {
+        0..FIRST_INTERRUPT => unhandled_exception(frame),
+        // What controllers send when the reason has gone away: no end of interrupt is expected.
+        SPURIOUS | LEGACY_FIRST..IO_APIC_FIRST => {}
         vector => log::warn!("interrupt {vector:#x} has no handler"),
     }
 }

@@ -92,8 +92,7 @@ static CACHES: CpuLocal<RefCell<Cache>> = CpuLocal::new(
 );
 
 /// Lengths of the caches, for those who count.
-static CACHED: [Padded<AtomicUsize>; MAX_CPUS] =
-    [const { Padded(AtomicUsize::new(0)) }; MAX_CPUS];
+static CACHED: [Padded<AtomicUsize>; MAX_CPUS] = [const { Padded(AtomicUsize::new(0)) }; MAX_CPUS];
 
 /// The tables the allocator needs: one entry per frame of RAM, counted from address 0.
 #[derive(Debug)]

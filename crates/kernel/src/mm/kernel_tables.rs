@@ -9,8 +9,8 @@
 //!
 //! The lower half stays empty: the identity map ends with the boot tables.
 
-use crate::layout::{self, DIRECT_MAP, FIXMAP, KERNEL_BASE, PAGE_SIZE, image, phys_to_virt};
 use super::pte::{ADDRESS_MASK, ENTRIES, PteFlags, index, span};
+use crate::layout::{self, DIRECT_MAP, FIXMAP, KERNEL_BASE, PAGE_SIZE, image, phys_to_virt};
 use handover::ranges::Range;
 use kernel_sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
@@ -140,15 +140,16 @@ impl KernelTables {
         while done < mapping.len {
             let (virt, phys) = (mapping.virt + done, mapping.phys + done);
             let left = mapping.len - done;
-            let fits = |level: &u32| (virt | phys).is_multiple_of(span(*level)) && span(*level) <= left;
+            let fits =
+                |level: &u32| (virt | phys).is_multiple_of(span(*level)) && span(*level) <= left;
             let level = (2..=mapping.largest).rev().find(fits).unwrap_or(1);
             let large = if level > 1 { PteFlags::LARGE } else { PteFlags::empty() };
             let user = mapping.flags & PteFlags::USER;
             let entry = self.leaf(virt, level, PteFlags::TABLE | user, source)?;
             let new = phys | (mapping.flags | large).bits();
-            entry.compare_exchange(0, new, Ordering::Release, Ordering::Relaxed).map_err(|entry| {
-                MapError::Mapped { address: virt, level, entry }
-            })?;
+            entry
+                .compare_exchange(0, new, Ordering::Release, Ordering::Relaxed)
+                .map_err(|entry| MapError::Mapped { address: virt, level, entry })?;
             done += span(level);
         }
         Ok(())
@@ -185,20 +186,46 @@ impl KernelTables {
 
     /// Finds what `virt` is mapped to: the leaf entry and its level.
     #[must_use]
-    pub fn lookup(self, virt: u64) -> Option<(u64, u32)> {
+    pub fn lookup(self, virt: u64) -> Option<(&'static AtomicU64, u32)> {
         let mut table = self.root;
         for level in (1..=self.levels).rev() {
             // SAFETY: the root is a table, and entries that are present and not large lead to tables.
-            let entry = unsafe { entries(table) }[index(virt, level)].load(Ordering::Acquire);
-            if entry & PteFlags::PRESENT.bits() == 0 {
+            let entry = &unsafe { entries(table) }[index(virt, level)];
+            let value = entry.load(Ordering::Acquire);
+            if value & PteFlags::PRESENT.bits() == 0 {
                 return None;
             }
-            if level == 1 || entry & PteFlags::LARGE.bits() != 0 {
+            if level == 1 || value & PteFlags::LARGE.bits() != 0 {
                 return Some((entry, level));
             }
-            table = entry & ADDRESS_MASK;
+            table = value & ADDRESS_MASK;
         }
         None
+    }
+
+    /// Calls `f` with the virtual address, the value and the level of every present leaf.
+    pub fn for_each_leaf(self, f: &mut impl FnMut(u64, u64, u32)) {
+        visit(self.root, self.levels, 0, f);
+    }
+}
+
+/// Visits the table of `level` at physical `table`, whose first entry maps `virt`.
+fn visit(table: u64, level: u32, virt: u64, f: &mut impl FnMut(u64, u64, u32)) {
+    for slot in 0..ENTRIES {
+        // SAFETY: the caller starts at a root; entries that are present and not large lead to tables.
+        let value = unsafe { entries(table) }[slot].load(Ordering::Acquire);
+        let virt = virt + slot as u64 * span(level);
+        if value & PteFlags::PRESENT.bits() == 0 {
+            continue;
+        }
+        if level == 1 || value & PteFlags::LARGE.bits() != 0 {
+            // Addresses are sign-extended from bit 47; with five levels it is bit 56, and the
+            // kernel's own lie where both agree.
+            let canonical = if virt >> 47 & 1 != 0 { virt | !0 << 48 } else { virt };
+            f(canonical, value, level);
+        } else {
+            visit(value & ADDRESS_MASK, level - 1, virt, f);
+        }
     }
 }
 
@@ -229,8 +256,13 @@ pub const fn device_page(slot: usize) -> u64 {
 pub fn build(plan: Plan<'_>, source: &mut impl TableSource) -> Result<KernelTables, MapError> {
     let tables = KernelTables::new(plan.levels, source)?;
     let mut map = |base: u64, range: Range, flags, largest| {
-        let mapping =
-            Mapping { virt: base + range.start, phys: range.start, len: range.len(), flags, largest };
+        let mapping = Mapping {
+            virt: base + range.start,
+            phys: range.start,
+            len: range.len(),
+            flags,
+            largest,
+        };
         tables.map(mapping, source)
     };
     map(KERNEL_BASE, image::text(), PteFlags::KERNEL_TEXT, 2)?;

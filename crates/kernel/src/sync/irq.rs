@@ -18,7 +18,7 @@ pub struct IrqGuard {
 impl IrqGuard {
     /// Turns interrupts off.
     #[inline]
-    pub fn new() -> Self {
+    pub fn disable() -> Self {
         let restore = interrupts::are_enabled();
         interrupts::disable();
         Self { restore, not_send: PhantomData }

@@ -23,7 +23,6 @@ unsafe impl Sync for RawIrqSpinlock {}
 // SAFETY: `try_lock` succeeds for one caller at a time, as the compare-exchange on `locked` does,
 // until `unlock` stores false.
 unsafe impl lock_api::RawMutex for RawIrqSpinlock {
-    #[expect(clippy::declare_interior_mutable_const, reason = "the form lock_api asks for")]
     const INIT: Self = Self { locked: AtomicBool::new(false), restore: Cell::new(false) };
 
     type GuardMarker = lock_api::GuardNoSend;
@@ -40,10 +39,8 @@ unsafe impl lock_api::RawMutex for RawIrqSpinlock {
     fn try_lock(&self) -> bool {
         let restore = interrupts::are_enabled();
         interrupts::disable();
-        let taken = self
-            .locked
-            .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok();
+        let taken =
+            self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
         if taken {
             self.restore.set(restore);
         } else if restore {

@@ -1,0 +1,88 @@
+//! A CPU, played by a thread: what is ambient in a kernel, in thread-locals.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use kernel_sync::Rcu;
+use kernel_task::epoch::{EpochCpu, EpochDomain, EpochGuard};
+use mm_generic::frames::Frame;
+
+thread_local! {
+    static RCU: RefCell<Option<Rc<EpochCpu>>> = const { RefCell::new(None) };
+    static CR3: Cell<Option<Frame>> = const { Cell::new(None) };
+    static FREES_EARLY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes this thread a CPU until the value is dropped.
+pub struct HostCpu {
+    rcu: Rc<EpochCpu>,
+    outer: Option<Rc<EpochCpu>>,
+}
+
+impl HostCpu {
+    /// Brings a CPU online in `domain`. A CPU that the thread played before is offline meanwhile.
+    #[must_use]
+    pub fn online(domain: &EpochDomain) -> Self {
+        let rcu = Rc::new(domain.register());
+        let outer = RCU.replace(Some(Rc::clone(&rcu)));
+        CR3.set(None);
+        Self { rcu, outer }
+    }
+
+    /// Makes RCU callbacks of this CPU run at once instead of after a grace period: a deliberate bug.
+    pub fn free_early(&self) {
+        FREES_EARLY.set(true);
+    }
+
+    /// RCU on this CPU.
+    #[must_use]
+    pub fn rcu(&self) -> &EpochCpu {
+        &self.rcu
+    }
+
+    /// The root this CPU translates through.
+    ///
+    /// # Panics
+    ///
+    /// When nothing has been loaded yet.
+    #[must_use]
+    pub fn cr3(&self) -> u64 {
+        CR3.get().expect("a PGD has been loaded").phys()
+    }
+}
+
+impl Drop for HostCpu {
+    fn drop(&mut self) {
+        RCU.set(self.outer.take());
+        FREES_EARLY.set(false);
+    }
+}
+
+/// Loads `root` on the CPU that this thread plays.
+pub(crate) fn write_cr3(root: Frame) {
+    CR3.set(Some(root));
+}
+
+/// The RCU of the CPU that this thread plays.
+pub struct HostRcu;
+
+fn this_cpu() -> Rc<EpochCpu> {
+    RCU.with_borrow(|rcu| Rc::clone(rcu.as_ref().expect("this thread plays a CPU")))
+}
+
+// SAFETY: `EpochCpu` keeps the promises of `Rcu`; a CPU that was told to free early breaks them on purpose.
+unsafe impl Rcu for HostRcu {
+    type Guard = EpochGuard;
+
+    fn read_lock() -> EpochGuard {
+        RCU.with_borrow(|rcu| rcu.as_ref().expect("this thread plays a CPU").read_lock())
+    }
+
+    fn call_rcu(callback: impl FnOnce() + Send + 'static) {
+        if FREES_EARLY.get() {
+            callback();
+        } else {
+            this_cpu().call_rcu(callback);
+        }
+    }
+}

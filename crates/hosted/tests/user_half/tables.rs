@@ -1,0 +1,157 @@
+//! Corners of the tables that programs do not reach: bad addresses, frames out of reach, dirty bits and large pages.
+
+use std::ops::ControlFlow;
+
+use hosted::mmu::{self, MmuKind};
+use kernel_sync::atomic::Ordering;
+use mm_generic::arch::ArchPgd;
+use mm_generic::frames::{Frame, Frames};
+use mm_generic::page_tables::{Leaf, MapError, PageTables, Shows};
+use mm_generic::prot::Prot;
+
+use super::world::{PAGE, R, RW, RX, World, on_every_mmu};
+
+on_every_mmu!(
+    pages_that_cannot_be_mapped_are_refused,
+    a_dirty_bit_that_the_mmu_sets_is_kept,
+    a_large_page_of_the_kernel_is_found_and_not_split,
+    a_top_level_entry_that_pae_remembers_is_told_of,
+);
+
+fn pages_that_cannot_be_mapped_are_refused<A: ArchPgd>(world: &World<A>) {
+    let process = world.process();
+    let (tables, root) = (world.init_mm.tables(), process.mm.root());
+    let leaf = Leaf { frame: Frame::at(0x5000).unwrap(), prot: RW, dirty: false };
+    // SAFETY: the process does not run.
+    let map = |addr, leaf| unsafe { tables.map(root, addr, leaf) };
+    let before = world.frames.allocated();
+    for addr in [1, world.user_end(), world.kernel_start(), u64::MAX - 0xfff] {
+        assert_eq!(map(addr, leaf), Err(MapError::BadAddress { addr }));
+    }
+    let addr = world.seam();
+    if world.kind == MmuKind::TwoLevel {
+        let frame = Frame::at(1 << 32).unwrap();
+        let high = Leaf { frame, ..leaf };
+        assert_eq!(map(addr, high), Err(MapError::FrameTooHigh { addr, frame }));
+    }
+    world.assert_allocated(before);
+    let _ = map(addr, leaf).unwrap();
+    let frame = leaf.frame;
+    let other = Leaf { frame: Frame::at(0x6000).unwrap(), ..leaf };
+    assert_eq!(map(addr, other), Err(MapError::Occupied { addr, frame }));
+    // SAFETY: as above.
+    assert_eq!(unsafe { tables.unmap(root, addr) }.map(|leaf| leaf.frame), Some(frame));
+    // SAFETY: as above.
+    assert_eq!(unsafe { tables.unmap(root, addr) }, None);
+    // SAFETY: as above.
+    assert_eq!(unsafe { tables.lookup(root, 1 << 57) }, None, "neither half");
+}
+
+fn a_dirty_bit_that_the_mmu_sets_is_kept<A: ArchPgd>(world: &World<A>) {
+    let process = world.process();
+    let (tables, root) = (world.init_mm.tables(), process.mm.root());
+    let addr = world.seam();
+    let frame = Frame::at(0x5000).unwrap();
+    // SAFETY: the process does not run, here and below.
+    let _ = unsafe { tables.map(root, addr, Leaf { frame, prot: RW, dirty: false }) }.unwrap();
+    // The MMU sets the bit between the visit and the change.
+    // SAFETY: as above; the visitor touches the entry as the MMU would.
+    let result = unsafe {
+        tables.protect_range(root, addr..addr + PAGE, |_, leaf| {
+            assert!(!leaf.dirty);
+            set_dirty(world, root, addr);
+            ControlFlow::<(), _>::Continue(R)
+        })
+    };
+    assert_eq!(result, ControlFlow::Continue(()));
+    assert!(process.translate(addr, mmu::Access::USER_WRITE).is_err());
+    // SAFETY: as above.
+    let leaf = unsafe { tables.unmap(root, addr) }.unwrap();
+    assert!(leaf.dirty);
+    assert_eq!((leaf.frame, leaf.prot - Prot::EXEC), (frame, R));
+}
+
+/// Sets bit 6 of the last-level entry for `addr`, as a store does.
+fn set_dirty<A: ArchPgd>(world: &World<A>, root: Frame, addr: u64) {
+    let mut table = root;
+    let shifts: &[u32] = match world.kind {
+        MmuKind::TwoLevel => {
+            let pde = world.frames.table32(root)[(addr >> 22) as usize].load(Ordering::Acquire);
+            let table = Frame::at(u64::from(pde & 0xffff_f000)).unwrap();
+            world.frames.table32(table)[(addr >> 12 & 0x3ff) as usize]
+                .fetch_or(1 << 6, Ordering::AcqRel);
+            return;
+        }
+        MmuKind::Pae => &[30, 21],
+        MmuKind::FourLevel => &[39, 30, 21],
+        MmuKind::FiveLevel => &[48, 39, 30, 21],
+    };
+    for shift in shifts {
+        let entry =
+            world.frames.table64(table)[(addr >> shift & 0x1ff) as usize].load(Ordering::Acquire);
+        table = Frame::at(entry & 0x000f_ffff_ffff_f000).unwrap();
+    }
+    world.frames.table64(table)[(addr >> 12 & 0x1ff) as usize].fetch_or(1 << 6, Ordering::AcqRel);
+}
+
+fn a_large_page_of_the_kernel_is_found_and_not_split<A: ArchPgd>(world: &World<A>) {
+    let start = world.kernel_start();
+    let range = world.init_mm.grow(start, PAGE).unwrap();
+    let frame = world.frames.alloc().unwrap();
+    world.init_mm.map_kernel(&range, start, frame, R).unwrap();
+    // As boot tables have it: the entry that leads to the last table is made a large page. In some
+    // geometries that entry is the slot, so the mm comes afterwards.
+    let root = world.init_mm.arch().reference_root();
+    let (span, large) = make_large(world, root, start);
+    let process = world.process();
+    let translate = |addr| process.translate(addr, mmu::Access::KERNEL_READ);
+    for addr in [start, start + 5 * PAGE, start + span - PAGE] {
+        // SAFETY: the root is live.
+        let leaf = unsafe { world.init_mm.tables().lookup(process.mm.root(), addr) }.unwrap();
+        assert_eq!(leaf.frame.phys(), large + (addr - start));
+        assert_eq!(translate(addr), Ok(leaf.frame.phys()));
+        assert_eq!(leaf.prot, if world.has_nx { RW } else { RW | RX });
+    }
+    let addr = start;
+    let result = world.init_mm.map_kernel(&range, addr, frame, R);
+    assert_eq!(result, Err(MapError::Occupied { addr, frame: Frame::at(large).unwrap() }));
+    // SAFETY: nothing is unmapped.
+    assert_eq!(unsafe { world.init_mm.unmap_kernel(&range, start) }, None);
+}
+
+/// Puts a large page in the place of the last table for `addr`; returns its size and where it lies.
+fn make_large<A: ArchPgd>(world: &World<A>, root: Frame, addr: u64) -> (u64, u64) {
+    let large = 0x4000_0000;
+    let shifts: &[u32] = match world.kind {
+        MmuKind::TwoLevel => {
+            let pde = &world.frames.table32(root)[(addr >> 22) as usize];
+            pde.store(large as u32 | 0x83, Ordering::Release);
+            return (1 << 22, large);
+        }
+        MmuKind::Pae => &[30],
+        MmuKind::FourLevel => &[39, 30],
+        MmuKind::FiveLevel => &[48, 39, 30],
+    };
+    let mut table = root;
+    for shift in shifts {
+        let entry =
+            world.frames.table64(table)[(addr >> shift & 0x1ff) as usize].load(Ordering::Acquire);
+        table = Frame::at(entry & 0x000f_ffff_ffff_f000).unwrap();
+    }
+    let pde = &world.frames.table64(table)[(addr >> 21 & 0x1ff) as usize];
+    pde.store(large | 0x83 | 1 << 63 | 1 << 12, Ordering::Release);
+    (1 << 21, large)
+}
+
+fn a_top_level_entry_that_pae_remembers_is_told_of<A: ArchPgd>(world: &World<A>) {
+    let process = world.process();
+    let (tables, root) = (world.init_mm.tables(), process.mm.root());
+    let leaf = Leaf { frame: Frame::at(0x5000).unwrap(), prot: RW, dirty: false };
+    // SAFETY: the process does not run.
+    let map = |addr| unsafe { tables.map(root, addr, leaf) };
+    let expected = if world.kind == MmuKind::Pae { Shows::AfterFlush } else { Shows::AtOnce };
+    assert_eq!(map(world.seam()), Ok(expected));
+    assert_eq!(map(world.seam() + PAGE), Ok(Shows::AtOnce));
+    // SAFETY: as above; the leaves own no frame.
+    unsafe { tables.unmap_range(root, 0..world.user_end(), |_, _| {}) };
+}

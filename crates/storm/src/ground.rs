@@ -1,0 +1,131 @@
+//! What the CPUs of one round share: the kernel, its growths so far, and who gets which part of the kernel half next.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use hosted::kernel::{Host, Scheme};
+use hosted::mmu::{Access, MmuKind, Reason, translate};
+use hosted::world::World;
+use kernel_task::task::TaskRef;
+use mm_generic::frames::{Frames, PAGE_SIZE};
+use mm_generic::prot::Prot;
+
+use crate::tally::Tally;
+
+/// The kernel half of a geometry, in the manual's numbers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Half {
+    pub(crate) kind: MmuKind,
+    /// First kernel address.
+    pub(crate) first: u64,
+    /// Bytes that one slot maps.
+    pub(crate) slot_span: u64,
+    pub(crate) slots: u64,
+    /// Growths into each slot; the first of them populates it.
+    pub(crate) growths_per_slot: u64,
+}
+
+impl Half {
+    fn growths(self) -> u64 {
+        self.slots * self.growths_per_slot
+    }
+}
+
+/// A growth that has returned: a page, and the frame it must show in every address space.
+#[derive(Default)]
+struct Grown {
+    /// 0 until `phys` is written.
+    addr: AtomicU64,
+    phys: AtomicU64,
+}
+
+/// The ground of one round.
+pub(crate) struct Ground<S: Scheme> {
+    pub(crate) world: World<S>,
+    pub(crate) half: Half,
+    /// Orphans go to this process.
+    pub(crate) init: TaskRef<Host<S>>,
+    /// Tasks that one CPU gives another to run.
+    inboxes: Vec<Mutex<Vec<TaskRef<Host<S>>>>>,
+    next_growth: AtomicU64,
+    log: Vec<Grown>,
+    logged: AtomicUsize,
+    pub(crate) stop: AtomicBool,
+}
+
+impl<S: Scheme> Ground<S> {
+    pub(crate) fn new(world: World<S>, half: Half, init: TaskRef<Host<S>>, cpus: usize) -> Self {
+        Self {
+            world,
+            half,
+            init,
+            inboxes: (0..cpus).map(|_| Mutex::default()).collect(),
+            next_growth: AtomicU64::new(0),
+            log: (0..half.growths()).map(|_| Grown::default()).collect(),
+            logged: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn give(&self, cpu: usize, task: TaskRef<Host<S>>) {
+        self.inboxes[cpu].lock().unwrap_or_else(PoisonError::into_inner).push(task);
+    }
+
+    pub(crate) fn given(&self, cpu: usize) -> Vec<TaskRef<Host<S>>> {
+        std::mem::take(&mut *self.inboxes[cpu].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Grows the kernel by the next page that nobody has, maps a frame there and tells every CPU.
+    ///
+    /// Consecutive growths go to one slot, so that two CPUs often grow the same one at once. Returns
+    /// false when the kernel half is used up.
+    pub(crate) fn grow(&self) -> bool {
+        let number = self.next_growth.fetch_add(1, Ordering::Relaxed);
+        if number >= self.half.growths() {
+            self.stop.store(true, Ordering::Relaxed);
+            return false;
+        }
+        let slot = number / self.half.growths_per_slot;
+        let page = number % self.half.growths_per_slot;
+        let addr = self.half.first + slot * self.half.slot_span + page * PAGE_SIZE;
+        // Now and then a range over two slots: one walk brings both.
+        let both = number % 16 == 5 && slot + 1 < self.half.slots;
+        let len = if both { self.half.slot_span } else { PAGE_SIZE };
+        let init_mm = self.world.init_mm();
+        let range = init_mm.grow(addr, len).expect("a range of the kernel half, and frames enough");
+        let frame = self.world.frames().alloc().expect("frames enough");
+        init_mm
+            .map_kernel(&range, addr, frame, Prot::READ | Prot::WRITE)
+            .expect("nobody else has this page");
+        let grown = &self.log[self.logged.fetch_add(1, Ordering::Relaxed)];
+        grown.phys.store(frame.phys(), Ordering::Relaxed);
+        grown.addr.store(addr, Ordering::Release);
+        true
+    }
+
+    /// Resolves logged growths from number `from` on through the PGD at `cr3`, as the MMU does, and
+    /// returns how far it came: growths are logged a moment before they can be read.
+    pub(crate) fn resolve(&self, from: usize, cr3: u64, tally: &mut Tally) -> usize {
+        let logged = self.logged.load(Ordering::Relaxed).min(self.log.len());
+        for number in from..logged {
+            let grown = &self.log[number];
+            let addr = grown.addr.load(Ordering::Acquire);
+            if addr == 0 {
+                return number;
+            }
+            let phys = grown.phys.load(Ordering::Relaxed);
+            tally.resolved += 1;
+            match translate(self.world.frames(), self.half.kind, cr3, addr, Access::KERNEL_READ) {
+                Ok(found) if found == phys => {}
+                Err(fault) if fault.reason == Reason::NotPresent => tally.missed += 1,
+                Ok(_) | Err(_) => tally.stale += 1,
+            }
+        }
+        logged.max(from)
+    }
+
+    /// Growths that were logged so far.
+    pub(crate) fn logged(&self) -> usize {
+        self.logged.load(Ordering::Relaxed).min(self.log.len())
+    }
+}

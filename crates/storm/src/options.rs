@@ -1,0 +1,140 @@
+//! The command line.
+
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Parser;
+use mutants::Mutant;
+
+/// CPUs as threads fork, exec and exit while the kernel grows, and every CPU checks what it sees.
+///
+/// Exits with 1 when an address was missed or stale or a frame leaked, with 2 for a bad command line.
+#[derive(Debug, Clone, Parser)]
+#[command(version)]
+pub(crate) struct Options {
+    /// Print one JSON object on standard output instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Seconds of storm in all, shared by the schemes that are run.
+    #[arg(long, default_value = "10", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+
+    /// CPUs, each a thread; by default as many as the machine has, and at least 2.
+    #[arg(long)]
+    pub(crate) cpus: Option<NonZeroUsize>,
+
+    /// Page-table geometry.
+    #[arg(long, default_value = "4", value_name = "2|3-shared|3-private|4|5")]
+    pub(crate) geometry: Shape,
+
+    /// Scheme: late (this project), locked (pgd_lock and pgd_list), or both, one after the other.
+    #[arg(long, value_name = "late|locked|both")]
+    pub(crate) scheme: Option<Which>,
+
+    /// Seed of the random choices. Two runs with one seed choose the same, but do not interleave the same.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// Run a deliberately wrong variant of the late scheme; `list` names them.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mutant: Option<MutantChoice>,
+
+    /// One operation in this many is a growth of the kernel [default: 16; 3 with --mutant].
+    #[arg(long, value_name = "N")]
+    pub(crate) grow_every: Option<NonZeroU64>,
+}
+
+/// A page-table geometry, by the names of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Two,
+    ThreeShared,
+    ThreePrivate,
+    Four,
+    Five,
+}
+
+impl Shape {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Two => "2",
+            Self::ThreeShared => "3-shared",
+            Self::ThreePrivate => "3-private",
+            Self::Four => "4",
+            Self::Five => "5",
+        }
+    }
+}
+
+impl FromStr for Shape {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        [Self::Two, Self::ThreeShared, Self::ThreePrivate, Self::Four, Self::Five]
+            .into_iter()
+            .find(|shape| shape.name() == name)
+            .ok_or_else(|| {
+                format!("no geometry {name:?}; known are 2, 3-shared, 3-private, 4 and 5")
+            })
+    }
+}
+
+/// Which schemes are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Which {
+    Late,
+    Locked,
+    Both,
+}
+
+impl FromStr for Which {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "late" => Ok(Self::Late),
+            "locked" => Ok(Self::Locked),
+            "both" => Ok(Self::Both),
+            _ => Err(format!("no scheme {name:?}; known are late, locked and both")),
+        }
+    }
+}
+
+/// What `--mutant` asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MutantChoice {
+    List,
+    One(Mutant),
+}
+
+impl FromStr for MutantChoice {
+    type Err = mutants::UnknownMutant;
+
+    fn from_str(name: &str) -> Result<Self, mutants::UnknownMutant> {
+        if name == "list" { Ok(Self::List) } else { name.parse().map(Self::One) }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() && seconds <= 86_400.0 => Ok(duration),
+        _ => Err(format!("{text} seconds; more than 0 and at most 86400 are possible")),
+    }
+}
+
+impl Options {
+    /// Number of CPUs.
+    pub(crate) fn cpus(&self) -> usize {
+        let machine = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.cpus.map_or(machine.max(2), NonZeroUsize::get)
+    }
+
+    /// Growth pressure: one operation in this many.
+    pub(crate) fn grow_every(&self) -> u64 {
+        let default = if self.mutant.is_some() { 3 } else { 16 };
+        self.grow_every.map_or(default, NonZeroU64::get)
+    }
+}

@@ -1,0 +1,213 @@
+//! `cargo xtask boot-test`: the kernel's own tests, on every kind of machine it knows.
+//!
+//! One line per case on standard output: `ok boot q35 max smp4 la57 128M`, or `not ok ...` with what
+//! happened and where the serial log is.
+
+use crate::initramfs::Archive;
+use crate::kernel_image;
+use crate::qemu::{self, Ending, Guest, Machine, Serial};
+use crate::symbols::Symbols;
+use clap::Args;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Which cases to run, and how.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Run only cases whose line contains this text
+    #[arg(long)]
+    filter: Option<String>,
+    /// Seconds a case may take
+    #[arg(long, default_value_t = 60)]
+    timeout: u64,
+    /// Cargo profile to build the kernel with
+    #[arg(long, default_value = "release")]
+    profile: String,
+}
+
+/// What `/etc/hello` of the initramfs contains; the kernel learns it from the command line.
+const HELLO: &str = "from-the-initramfs";
+
+/// How a case has to end.
+#[derive(Clone, Copy, Debug)]
+enum Expected {
+    /// With success.
+    Success,
+    /// With a report that has all of these in it.
+    Report(&'static [&'static str]),
+}
+
+/// A guest and what it has to do.
+#[derive(Clone, Debug)]
+struct Case {
+    name: String,
+    guest: Guest,
+    expected: Expected,
+}
+
+/// Every machine that the kernel's tests run on.
+fn boots(kernel: &Path, initramfs: &Path) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for machine in [Machine::Q35, Machine::Microvm] {
+        for (cpu, paging, extra) in [
+            ("max", "la57", ""),
+            ("max", "4-level", "nola57"),
+            ("qemu64", "4-level", ""),
+            ("qemu64,+la57", "la57", ""),
+        ] {
+            for processors in [1, 2, 4, 8] {
+                for memory in ["128M", "512M"] {
+                    cases.push(Case {
+                        name: format!("boot {machine} {cpu} smp{processors} {paging} {memory}"),
+                        guest: Guest {
+                            machine,
+                            cpu: cpu.into(),
+                            processors,
+                            memory: memory.into(),
+                            kernel: kernel.into(),
+                            command_line: format!("test=boot hello={HELLO} {extra}"),
+                            initramfs: Some(initramfs.into()),
+                        },
+                        expected: Expected::Success,
+                    });
+                }
+            }
+        }
+    }
+    cases
+}
+
+/// RAM above 4 GiB, and no initramfs.
+fn large(kernel: &Path) -> Case {
+    Case {
+        name: "boot q35 max smp2 la57 5G without initramfs".into(),
+        guest: Guest {
+            machine: Machine::Q35,
+            cpu: "max".into(),
+            processors: 2,
+            memory: "5G".into(),
+            kernel: kernel.into(),
+            command_line: "test=boot".into(),
+            initramfs: None,
+        },
+        expected: Expected::Success,
+    }
+}
+
+/// Ends on purpose, and what has to be reported.
+fn deaths(kernel: &Path) -> Vec<Case> {
+    let deaths: [(&str, &[&str]); 3] = [
+        (
+            "panic",
+            &[
+                "kernel panic on cpu0",
+                "rip 0x",
+                "cr2 0xffffdead00000000",
+                "task: ",
+                "backtrace:",
+                "write_nowhere",
+                "page_fault",
+                "kernel_main",
+                "cpu3 was at",
+                "end of report",
+            ],
+        ),
+        (
+            "panic-elsewhere",
+            &["kernel panic on cpu3", "write_nowhere", "cpu0 was at", "end of report"],
+        ),
+        (
+            "stack-overflow",
+            &["kernel panic on cpu0", "rip 0x", "cr2 0xffffca0000000", "end of report"],
+        ),
+    ];
+    let case = |(test, report): (&str, &'static [&'static str])| Case {
+        name: format!("{test} is reported"),
+        guest: Guest {
+            machine: Machine::Q35,
+            cpu: "max".into(),
+            processors: 4,
+            memory: "128M".into(),
+            kernel: kernel.into(),
+            command_line: format!("test={test}"),
+            initramfs: None,
+        },
+        expected: Expected::Report(report),
+    };
+    deaths.into_iter().map(case).collect()
+}
+
+/// Runs one case; the error says what went wrong.
+fn run_case(
+    case: &Case,
+    symbols: &Symbols,
+    log: &Path,
+    timeout: Duration,
+) -> Result<(), Box<dyn Error>> {
+    // Nothing of an earlier run may pass for this one's.
+    fs::write(log, "")?;
+    let ending = case.guest.run(Serial::File(log), Some(timeout))?;
+    let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
+    let text = symbols.annotate(&text);
+    fs::write(log, &text)?;
+    match case.expected {
+        Expected::Success if ending == Ending::Success => Ok(()),
+        Expected::Report(_) if ending != Ending::Failure => {
+            Err(format!("ended with: {ending}, instead of a report").into())
+        }
+        Expected::Report(report) => match report.iter().find(|&&part| !text.contains(part)) {
+            Some(missing) => Err(format!("the report has no `{missing}`").into()),
+            None => Ok(()),
+        },
+        Expected::Success => {
+            let complaint = text.lines().find(|line| line.starts_with("not ok"));
+            let complaint = complaint.or_else(|| text.lines().last()).unwrap_or("no output");
+            Err(format!("{ending}; {complaint}").into())
+        }
+    }
+}
+
+/// Runs all cases. Ends with success if all of them do.
+pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
+    qemu::require()?;
+    let kernel = kernel_image::build(&arguments.profile)?;
+    let symbols = Symbols::read(&kernel)?;
+    let folder = scratch(&kernel)?;
+    let initramfs = folder.join("initramfs.cpio");
+    let mut archive = Archive::default();
+    archive.directory("etc");
+    archive.file("etc/hello", 0o644, HELLO.as_bytes());
+    fs::write(&initramfs, archive.finish())?;
+
+    let mut cases = boots(&kernel, &initramfs);
+    cases.push(large(&kernel));
+    cases.extend(deaths(&kernel));
+    if let Some(filter) = &arguments.filter {
+        cases.retain(|case| case.name.contains(filter.as_str()));
+    }
+    let timeout = Duration::from_secs(arguments.timeout);
+    let mut failed = 0;
+    for case in &cases {
+        let log = folder.join(format!("{}.log", case.name.replace([' ', ','], "-")));
+        match run_case(case, &symbols, &log, timeout) {
+            Ok(()) => println!("ok {}", case.name),
+            Err(error) => {
+                println!("not ok {}: {error}; serial log: {}", case.name, log.display());
+                failed += 1;
+            }
+        }
+    }
+    println!("{} cases, {failed} failed", cases.len());
+    // A filter that matches nothing has tested nothing.
+    Ok(if failed == 0 && !cases.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Makes the folder for logs and archives, beside the image.
+fn scratch(kernel: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let folder = kernel.parent().ok_or("the image lies in a folder")?.join("boot-test");
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
