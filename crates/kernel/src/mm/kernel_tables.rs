@@ -156,6 +156,9 @@ impl KernelTables {
     }
 
     /// Finds the entry of `level` for `virt`, making the tables above it as needed.
+    ///
+    /// One processor at a time: two that made the same table would lose one of them. Growth while
+    /// others run goes through the PGD crates.
     fn leaf(
         self,
         virt: u64,
