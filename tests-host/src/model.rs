@@ -7,7 +7,11 @@
 mod frames;
 mod kernel;
 mod rcu;
+#[cfg(feature = "pgd-init-late")]
+mod tasks;
 
 pub use frames::{ModelFrames, TINY_SLOT, Tiny};
 pub use kernel::{Model, ModelArch, ModelTask, ModelTasks, World, explore};
 pub use rcu::ModelRcu;
+#[cfg(feature = "pgd-init-late")]
+pub use tasks::{TaskModel, TaskWorld, explore_tasks};

@@ -8,11 +8,13 @@ use mm_generic::user::{Access, FaultDone, FaultError};
 use mm_generic::vma::VmaFlags;
 
 use super::kernel::Pattern;
+use super::tlb;
 use super::world::{PAGE, PRIVATE, R, RW, SHARED, World, on_every_mmu};
 
 on_every_mmu!(
     a_store_on_one_side_is_not_seen_on_the_other,
     three_generations_are_apart,
+    a_copy_is_seen_on_every_cpu_of_the_program,
     the_last_one_left_with_a_page_stores_in_place,
     shared_memory_is_one_for_all_wherever_it_is_first_touched,
     memory_shared_and_protected_stays_shared,
@@ -59,6 +61,20 @@ fn a_store_on_one_side_is_not_seen_on_the_other<A: ArchPgd>(world: &World<A>) {
     assert_eq!(pages(&child), [10, 31, 12, 0]);
     drop(child);
     world.assert_allocated(before);
+}
+
+fn a_copy_is_seen_on_every_cpu_of_the_program<A: ArchPgd>(world: &World<A>) {
+    let addr = world.seam();
+    let parent = world.process();
+    parent.map(addr..addr + PAGE, RW, PRIVATE);
+    parent.store(addr, 1).unwrap();
+    let child = parent.fork();
+    tlb::run_on(1);
+    assert_eq!(child.load(addr), Ok(1));
+    tlb::run_on(0);
+    child.store(addr, 2).unwrap();
+    tlb::run_on(1);
+    assert_eq!((child.load(addr), parent.load(addr)), (Ok(2), Ok(1)));
 }
 
 fn three_generations_are_apart<A: ArchPgd>(world: &World<A>) {

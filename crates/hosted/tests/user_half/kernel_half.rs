@@ -66,18 +66,22 @@ fn kernel_mappings_are_seen_by_every_mm_and_by_no_program<A: ArchPgd>(world: &Wo
 
 fn kernel_mappings_are_refused_where_they_do_not_belong<A: ArchPgd>(world: &World<A>) {
     let start = world.kernel_start();
-    let range = world.init_mm.grow(start, PAGE).unwrap();
+    let root = world.init_mm.arch().reference_root();
+    let tables = world.init_mm.tables();
     let (one, other) = (world.frames.alloc().unwrap(), world.frames.alloc().unwrap());
+    // Only growth fills slots; a mapping must not do it by the way, for no walk would follow.
+    // SAFETY: the reference root; an empty slot is refused.
+    let result = unsafe { tables.map_kernel(root, start, other, RW) };
+    assert_eq!(result, Err(MapError::BadAddress { addr: start }));
+    let range = world.init_mm.grow(start, PAGE).unwrap();
     world.init_mm.map_kernel(&range, start, one, RW).unwrap();
     let map = |addr| world.init_mm.map_kernel(&range, addr, other, RW);
     assert_eq!(map(start), Err(MapError::Occupied { addr: start, frame: one }));
     for addr in [start + 1, start + PAGE, 0x10_0000] {
         assert_eq!(map(addr), Err(MapError::BadAddress { addr }));
     }
-    let root = world.init_mm.arch().reference_root();
-    let tables = world.init_mm.tables();
     let user = world.user_end() - PAGE;
-    // SAFETY: the reference root; a user address or an empty slot is refused.
+    // SAFETY: the reference root; a user address is refused.
     let result = unsafe { tables.map_kernel(root, user, other, RW) };
     assert_eq!(result, Err(MapError::BadAddress { addr: user }));
 }

@@ -15,6 +15,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::kernel::Pattern;
+use super::tlb;
 use super::world::{PAGE, PRIVATE, Process, SHARED, World, on_every_mmu};
 
 on_every_mmu!(any_history_reads_as_the_model_says);
@@ -69,9 +70,9 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// An operation, and the allocation within it that fails.
-fn step() -> impl Strategy<Value = (Op, Option<u64>)> {
-    (op(), prop::option::weighted(0.15, 0..6u64))
+/// An operation, the CPU it runs on, and the allocation within it that fails.
+fn step() -> impl Strategy<Value = (Op, usize, Option<u64>)> {
+    (op(), 0..tlb::CPUS, prop::option::weighted(0.15, 0..6u64))
 }
 
 #[derive(Debug, Clone)]
@@ -288,7 +289,8 @@ fn any_history_reads_as_the_model_says<A: ArchPgd>(world: &World<A>) {
     TestRunner::new(config)
         .run(&prop::collection::vec(step(), 1..70), |history| {
             let mut run = Run::new(world);
-            for (op, failing) in &history {
+            for (op, cpu, failing) in &history {
+                tlb::run_on(*cpu);
                 if let Some(failing) = failing {
                     world.frames.fail_once_after(*failing);
                 }

@@ -9,6 +9,7 @@ use mm_generic::frames::{Frame, Frames};
 use mm_generic::page_tables::{Leaf, MapError, PageTables, Shows};
 use mm_generic::prot::Prot;
 
+use super::path::path;
 use super::world::{PAGE, R, RW, RX, World, on_every_mmu};
 
 on_every_mmu!(
@@ -73,25 +74,12 @@ fn a_dirty_bit_that_the_mmu_sets_is_kept<A: ArchPgd>(world: &World<A>) {
 
 /// Sets bit 6 of the last-level entry for `addr`, as a store does.
 fn set_dirty<A: ArchPgd>(world: &World<A>, root: Frame, addr: u64) {
-    let mut table = root;
-    let shifts: &[u32] = match world.kind {
-        MmuKind::TwoLevel => {
-            let pde = world.frames.table32(root)[(addr >> 22) as usize].load(Ordering::Acquire);
-            let table = Frame::at(u64::from(pde & 0xffff_f000)).unwrap();
-            world.frames.table32(table)[(addr >> 12 & 0x3ff) as usize]
-                .fetch_or(1 << 6, Ordering::AcqRel);
-            return;
-        }
-        MmuKind::Pae => &[30, 21],
-        MmuKind::FourLevel => &[39, 30, 21],
-        MmuKind::FiveLevel => &[48, 39, 30, 21],
-    };
-    for shift in shifts {
-        let entry =
-            world.frames.table64(table)[(addr >> shift & 0x1ff) as usize].load(Ordering::Acquire);
-        table = Frame::at(entry & 0x000f_ffff_ffff_f000).unwrap();
+    let &(table, index) = path(world.frames, world.kind, root, addr).last().unwrap();
+    if world.kind == MmuKind::TwoLevel {
+        world.frames.table32(table)[index].fetch_or(1 << 6, Ordering::AcqRel);
+    } else {
+        world.frames.table64(table)[index].fetch_or(1 << 6, Ordering::AcqRel);
     }
-    world.frames.table64(table)[(addr >> 12 & 0x1ff) as usize].fetch_or(1 << 6, Ordering::AcqRel);
 }
 
 fn a_large_page_of_the_kernel_is_found_and_not_split<A: ArchPgd>(world: &World<A>) {
@@ -122,24 +110,15 @@ fn a_large_page_of_the_kernel_is_found_and_not_split<A: ArchPgd>(world: &World<A
 /// Puts a large page in the place of the last table for `addr`; returns its size and where it lies.
 fn make_large<A: ArchPgd>(world: &World<A>, root: Frame, addr: u64) -> (u64, u64) {
     let large = 0x4000_0000;
-    let shifts: &[u32] = match world.kind {
-        MmuKind::TwoLevel => {
-            let pde = &world.frames.table32(root)[(addr >> 22) as usize];
-            pde.store(large as u32 | 0x83, Ordering::Release);
-            return (1 << 22, large);
-        }
-        MmuKind::Pae => &[30],
-        MmuKind::FourLevel => &[39, 30],
-        MmuKind::FiveLevel => &[48, 39, 30],
-    };
-    let mut table = root;
-    for shift in shifts {
-        let entry =
-            world.frames.table64(table)[(addr >> shift & 0x1ff) as usize].load(Ordering::Acquire);
-        table = Frame::at(entry & 0x000f_ffff_ffff_f000).unwrap();
+    let (table, index) =
+        path(world.frames, world.kind, root, addr).into_iter().nth_back(1).unwrap();
+    if world.kind == MmuKind::TwoLevel {
+        world.frames.table32(table)[index].store(large as u32 | 0x83, Ordering::Release);
+        return (1 << 22, large);
     }
-    let pde = &world.frames.table64(table)[(addr >> 21 & 0x1ff) as usize];
-    pde.store(large | 0x83 | 1 << 63 | 1 << 12, Ordering::Release);
+    // No-execute, and PAT at bit 12.
+    let entry = large | 0x83 | 1 << 63 | 1 << 12;
+    world.frames.table64(table)[index].store(entry, Ordering::Release);
     (1 << 21, large)
 }
 

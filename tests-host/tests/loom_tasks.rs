@@ -1,0 +1,113 @@
+//! The protocol through the product's whole path: `copy_process`, `exec_mmap`, `exit`, the task list and its walk.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test -p tests-host --release --features pgd-init-late --test loom_tasks`
+//!
+//! Two threads and at most two preemptions each: the path is long, and what is new here against
+//! `loom_protocol` is the order of its steps, which no third preemption could rearrange.
+#![cfg(all(loom, feature = "pgd-init-late"))]
+
+use std::sync::Arc;
+
+use kernel_fork::args::CloneArgs;
+use loom::thread;
+use tests_host::model::{TaskWorld, explore_tasks};
+
+const BOUND: usize = 2;
+
+fn grower(world: &Arc<TaskWorld>) -> thread::JoinHandle<()> {
+    let world = Arc::clone(world);
+    thread::spawn(move || world.grow())
+}
+
+#[test]
+fn fork_and_growth() {
+    explore_tasks(BOUND, |world| {
+        let init = world.first();
+        let grower = grower(world);
+        let child = world.fork(&init, &CloneArgs::FORK);
+        world.load(0, &child);
+        world.touch(0);
+        grower.join().expect("no panic");
+        world.touch(0);
+    });
+}
+
+#[test]
+fn exec_and_growth() {
+    explore_tasks(BOUND, |world| {
+        let init = world.first();
+        world.load(0, &init);
+        let grower = grower(world);
+        let old = world.exec(0, &init);
+        world.touch(0);
+        drop(old);
+        grower.join().expect("no panic");
+        world.touch(0);
+    });
+}
+
+/// The child is reaped, off the task list, while its CPU still has its PGD.
+#[test]
+fn exit_reaping_and_lazy_tlb_and_growth() {
+    explore_tasks(BOUND, |world| {
+        let init = world.first();
+        let child = world.fork(&init, &CloneArgs::FORK);
+        world.load(0, &child);
+        let grower = grower(world);
+        world.exit(&child, &init);
+        assert!(world.reap(&init));
+        world.touch(0);
+        grower.join().expect("no panic");
+        world.touch(0);
+    });
+}
+
+/// The leader is dead, the thread lives on; both are made before and die during the growth.
+#[test]
+fn dead_leader_and_growth() {
+    explore_tasks(BOUND, |world| {
+        let init = world.first();
+        let child = world.fork(&init, &CloneArgs::FORK);
+        let grower = grower(world);
+        let thread = world.fork(&child, &CloneArgs::THREAD);
+        world.exit(&child, &init);
+        world.load(0, &thread);
+        world.touch(0);
+        grower.join().expect("no panic");
+        world.touch(0);
+        world.exit(&thread, &init);
+    });
+}
+
+/// P1 makes P2 with `CLONE_VM` and exits; the mm lives on in a place the walk may have passed.
+#[test]
+fn clone_vm_and_growth() {
+    explore_tasks(BOUND, |world| {
+        let init = world.first();
+        let p1 = world.fork(&init, &CloneArgs::FORK);
+        let grower = grower(world);
+        let p2 = world.fork(&p1, &CloneArgs::VFORK);
+        world.exit(&p1, &init);
+        world.load(1, &p2);
+        world.touch(1);
+        grower.join().expect("no panic");
+        world.touch(1);
+        world.exit(&p2, &init);
+    });
+}
+
+#[test]
+fn kthread_use_mm_and_growth() {
+    explore_tasks(BOUND, |world| {
+        let init = world.first();
+        let kthread = world.kthread();
+        let child = world.fork(&init, &CloneArgs::FORK);
+        let orphan = child.mm().expect("a user task");
+        world.exit(&child, &init);
+        let grower = grower(world);
+        world.attach(1, &kthread, orphan);
+        world.touch(1);
+        grower.join().expect("no panic");
+        world.touch(1);
+    });
+}
