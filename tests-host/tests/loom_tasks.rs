@@ -2,8 +2,8 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p tests-host --release --features pgd-init-late --test loom_tasks`
 //!
-//! Two threads and at most two preemptions each: the path is long, and what is new here against
-//! `loom_protocol` is the order of its steps, which no third preemption could rearrange.
+//! Two threads and at most four preemptions each: the path is long, and what is new here against
+//! `loom_protocol` is the order of its steps, which more preemptions could not rearrange.
 #![cfg(all(loom, feature = "pgd-init-late"))]
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use kernel_fork::args::CloneArgs;
 use loom::thread;
 use tests_host::model::{TaskWorld, explore_tasks};
 
-const BOUND: usize = 2;
+const BOUND: usize = 4;
 
 fn grower(world: &Arc<TaskWorld>) -> thread::JoinHandle<()> {
     let world = Arc::clone(world);

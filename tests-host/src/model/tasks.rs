@@ -251,8 +251,12 @@ pub fn explore_tasks(
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 100_000;
+    let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = Arc::clone(&executions);
     builder.check(move || {
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let world = Arc::new(TaskWorld::new());
         body(&world);
     });
+    println!("{} executions", executions.load(std::sync::atomic::Ordering::Relaxed));
 }

@@ -33,6 +33,7 @@ fn a_store_on_one_side_is_not_seen_on_the_other<A: ArchPgd>(world: &World<A>) {
     parent.map(base..base + 4 * PAGE, RW, PRIVATE);
     for page in 0..3 {
         parent.store(base + page * PAGE, 10 + page as u8).unwrap();
+        parent.store(base + page * PAGE + PAGE - 1, 50).unwrap();
     }
     let child = parent.fork();
     parent.assert_no_stale_tlb_entry();
@@ -57,6 +58,8 @@ fn a_store_on_one_side_is_not_seen_on_the_other<A: ArchPgd>(world: &World<A>) {
     assert_eq!(pages(&parent), [20, 11, 12, 23]);
     assert_eq!(pages(&child), [10, 31, 12, 0]);
     assert_ne!(shown(base).0, shown(base).1);
+    let ends = [base + PAGE - 1, base + 2 * PAGE - 1];
+    assert!(ends.iter().all(|&end| parent.load(end) == Ok(50) && child.load(end) == Ok(50)));
     drop(parent);
     assert_eq!(pages(&child), [10, 31, 12, 0]);
     drop(child);

@@ -1,7 +1,7 @@
 //! Random histories of a few related processes against a model that knows what each page holds.
 //!
-//! The model has no frames, tables, TLBs or sharing of copies: a private page is a byte of its
-//! process's own, a shared page is a byte that several processes have a number of. Frames also run
+//! The model has no frames, tables, TLBs or sharing of copies: a private page is two bytes of its
+//! process's own, a shared page is two bytes that several processes have a number of. Frames also run
 //! out at random moments; what fails then must have changed nothing.
 
 use std::cell::RefCell;
@@ -25,14 +25,66 @@ const PROCESSES: usize = 3;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Map { process: usize, pages: Range<u64>, prot: Prot, shared: bool, file: bool },
-    Unmap { process: usize, pages: Range<u64> },
-    Protect { process: usize, pages: Range<u64>, prot: Prot },
-    Load { process: usize, page: u64 },
-    Store { process: usize, page: u64, value: u8 },
-    KernelStore { process: usize, page: u64, value: u8 },
-    Fork { process: usize, child: usize },
-    Exit { process: usize },
+    Map {
+        process: usize,
+        pages: Range<u64>,
+        prot: Prot,
+        shared: bool,
+        file: bool,
+    },
+    Unmap {
+        process: usize,
+        pages: Range<u64>,
+    },
+    Protect {
+        process: usize,
+        pages: Range<u64>,
+        prot: Prot,
+    },
+    /// Loads every byte of the model, and leaves a TLB full of entries.
+    Load {
+        process: usize,
+    },
+    Store {
+        process: usize,
+        at: At,
+        value: u8,
+    },
+    KernelStore {
+        process: usize,
+        at: At,
+        value: u8,
+    },
+    Fork {
+        process: usize,
+        child: usize,
+    },
+    Exit {
+        process: usize,
+    },
+}
+
+/// One of the two bytes of a page. Storing one shows whether a copy takes the other along.
+#[derive(Debug, Clone, Copy)]
+struct At {
+    page: u64,
+    second: bool,
+}
+
+impl At {
+    /// Where the byte is, from the page's start: elsewhere in each page, so that a frame in the
+    /// wrong place shows.
+    fn offset(self) -> u64 {
+        if self.second { PAGE - 1 - self.page } else { self.page * 301 % (PAGE / 2) }
+    }
+}
+
+fn both(page: u64) -> [At; 2] {
+    [false, true].map(|second| At { page, second })
+}
+
+fn at() -> impl Strategy<Value = At> {
+    (0..PAGES, any::<bool>()).prop_map(|(page, second)| At { page, second })
 }
 
 fn pages() -> impl Strategy<Value = Range<u64>> {
@@ -50,7 +102,6 @@ fn prot() -> impl Strategy<Value = Prot> {
 
 fn op() -> impl Strategy<Value = Op> {
     let process = 0..PROCESSES;
-    let page = 0..PAGES;
     let value = 1..=u8::MAX;
     prop_oneof![
         4 => (process.clone(), pages(), prot(), any::<bool>(), any::<bool>()).prop_map(
@@ -59,11 +110,11 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (process.clone(), pages()).prop_map(|(process, pages)| Op::Unmap { process, pages }),
         3 => (process.clone(), pages(), prot())
             .prop_map(|(process, pages, prot)| Op::Protect { process, pages, prot }),
-        8 => (process.clone(), page.clone()).prop_map(|(process, page)| Op::Load { process, page }),
-        10 => (process.clone(), page.clone(), value.clone())
-            .prop_map(|(process, page, value)| Op::Store { process, page, value }),
-        2 => (process.clone(), page, value)
-            .prop_map(|(process, page, value)| Op::KernelStore { process, page, value }),
+        5 => process.clone().prop_map(|process| Op::Load { process }),
+        12 => (process.clone(), at(), value.clone())
+            .prop_map(|(process, at, value)| Op::Store { process, at, value }),
+        2 => (process.clone(), at(), value)
+            .prop_map(|(process, at, value)| Op::KernelStore { process, at, value }),
         4 => (process.clone(), process.clone())
             .prop_map(|(process, child)| Op::Fork { process, child }),
         1 => process.prop_map(|process| Op::Exit { process }),
@@ -83,7 +134,7 @@ struct ModelPage {
 
 #[derive(Debug, Clone)]
 enum Holds {
-    Own(u8),
+    Own([u8; 2]),
     /// A number in [`Model::shared`].
     Shared(usize),
 }
@@ -92,22 +143,23 @@ type ModelProcess = Vec<Option<ModelPage>>;
 
 #[derive(Default)]
 struct Model {
-    shared: Vec<u8>,
+    shared: Vec<[u8; 2]>,
 }
 
 impl Model {
-    fn value(&self, page: &ModelPage) -> u8 {
+    fn value(&self, page: &ModelPage, at: At) -> u8 {
         match page.holds {
-            Holds::Own(value) => value,
-            Holds::Shared(number) => self.shared[number],
+            Holds::Own(own) => own[usize::from(at.second)],
+            Holds::Shared(number) => self.shared[number][usize::from(at.second)],
         }
     }
 
-    fn store(&mut self, page: &mut ModelPage, value: u8) {
-        match &mut page.holds {
-            Holds::Own(own) => *own = value,
-            Holds::Shared(number) => self.shared[*number] = value,
-        }
+    fn store(&mut self, page: &mut ModelPage, at: At, value: u8) {
+        let bytes = match &mut page.holds {
+            Holds::Own(own) => own,
+            Holds::Shared(number) => &mut self.shared[*number],
+        };
+        bytes[usize::from(at.second)] = value;
     }
 }
 
@@ -139,9 +191,8 @@ impl<'w, A: ArchPgd> Run<'w, A> {
         run
     }
 
-    /// Each page has its byte somewhere else, so that a frame in the wrong place shows.
-    fn addr(&self, page: u64) -> u64 {
-        self.base + page * PAGE + page * 301 % PAGE
+    fn addr(&self, at: At) -> u64 {
+        self.base + at.page * PAGE + at.offset()
     }
 
     fn range(&self, pages: &Range<u64>) -> Range<u64> {
@@ -171,29 +222,20 @@ impl<'w, A: ArchPgd> Run<'w, A> {
                     }
                 }
             }
-            Op::Load { process, page } => {
-                let addr = self.addr(*page);
-                if let Some(Pair { process, model }) = &self.pairs[*process] {
-                    let result = process.load(addr);
-                    let page = model[*page as usize].as_ref();
-                    let expected =
-                        expect(page, addr, Access::Read).map(|page| self.model.value(page));
-                    check(result, expected)?;
-                }
-            }
-            Op::Store { process, page, value } | Op::KernelStore { process, page, value } => {
-                let addr = self.addr(*page);
+            Op::Load { process } => self.load_all(*process)?,
+            Op::Store { process, at, value } | Op::KernelStore { process, at, value } => {
+                let addr = self.addr(*at);
                 if let Some(Pair { process, model }) = &mut self.pairs[*process] {
                     let result = if matches!(op, Op::Store { .. }) {
                         process.store(addr, *value)
                     } else {
                         process.user().write_bytes(&process.mm, addr, &[*value])
                     };
-                    let page = model[*page as usize].as_mut();
+                    let page = model[at.page as usize].as_mut();
                     let expected = expect(page.as_deref(), addr, Access::Write).map(drop);
                     check(result, expected)?;
                     if let Some(page) = page.filter(|_| result.is_ok()) {
-                        self.model.store(page, *value);
+                        self.model.store(page, *at, *value);
                     }
                 }
             }
@@ -218,8 +260,8 @@ impl<'w, A: ArchPgd> Run<'w, A> {
         }
         for page in pages.clone() {
             let in_file = file && page + 1 < pages.end;
-            let first = page * PAGE + page * 301 % PAGE;
-            let value = if in_file { pattern.byte(first) } else { 0 };
+            let value = both(page)
+                .map(|at| if in_file { pattern.byte(page * PAGE + at.offset()) } else { 0 });
             let holds = if shared {
                 self.model.shared.push(value);
                 Holds::Shared(self.model.shared.len() - 1)
@@ -242,17 +284,15 @@ impl<'w, A: ArchPgd> Run<'w, A> {
         Ok(())
     }
 
-    /// Reads every page of every process.
-    fn verify(&self) {
-        for Pair { process, model } in self.pairs.iter().flatten() {
-            process.assert_no_stale_tlb_entry();
-            for (number, page) in (0..).zip(model) {
-                let addr = self.addr(number);
-                let expected = expect(page.as_ref(), addr, Access::Read);
-                let value = expected.map(|page| self.model.value(page));
-                assert_eq!(process.load(addr), value, "page {number}");
-            }
+    /// Loads both bytes of every page of a process, and compares.
+    fn load_all(&self, process: usize) -> Result<(), RanOut> {
+        let Some(Pair { process, model }) = &self.pairs[process] else { return Ok(()) };
+        for at in (0..PAGES).flat_map(both) {
+            let addr = self.addr(at);
+            let page = expect(model[at.page as usize].as_ref(), addr, Access::Read);
+            check(process.load(addr), page.map(|page| self.model.value(page, at)))?;
         }
+        Ok(())
     }
 }
 
@@ -302,7 +342,9 @@ fn any_history_reads_as_the_model_says<A: ArchPgd>(world: &World<A>) {
                     pair.process.assert_no_stale_tlb_entry();
                 }
             }
-            run.verify();
+            for process in 0..PROCESSES {
+                assert!(run.load_all(process).is_ok(), "frames ran out by themselves");
+            }
             drop(run);
             world.assert_allocated(before);
             Ok(())
