@@ -100,14 +100,13 @@ pub fn copy_process<K: ForkKernel>(
     if flags.contains(CloneFlags::CHILD_CLEARTID) {
         insertion.task().set_clear_child_tid(args.child_tid);
     }
-    set_child_tid(&mm, args, insertion.task());
 
     if is_thread {
         let ChildMm::Shared(mm) = mm else {
             return Err(ForkError::NoMm { pid: parent.pid() });
         };
         let task = insertion.insert_thread(mm)?;
-        set_parent_tid(parent, args, &task);
+        store_tids(parent, args, &task);
         return Ok(RunnableTask(task));
     }
     // Before the publication, so that a child that is found has a parent who can reap it.
@@ -127,7 +126,7 @@ pub fn copy_process<K: ForkKernel>(
         }
         ChildMm::None => insertion.insert_without_mm(),
     };
-    set_parent_tid(parent, args, &task);
+    store_tids(parent, args, &task);
     Ok(RunnableTask(task))
 }
 
@@ -199,26 +198,19 @@ fn adopt<K: ForkKernel>(parent: &Task<K>, child: &ProcessRef<K>, flags: CloneFla
     debug_assert!(adopted, "a process with a running thread has given no child away");
 }
 
-/// Stores the child's id in the child's memory, before anybody runs there.
+/// Stores the child's id where the program asked for it, in the child's memory before anybody runs there.
 ///
-/// As in Linux, a bad address is not an error of the fork.
-fn set_child_tid<K: ForkKernel>(mm: &ChildMm<K>, args: &CloneArgs, child: &Task<K>) {
-    if !args.flags.contains(CloneFlags::CHILD_SETTID) {
-        return;
-    }
-    let mm = match mm {
-        ChildMm::New(mm) => mm.mm(),
-        ChildMm::Shared(mm) => mm,
-        ChildMm::None => return,
+/// Last, for a fork that fails has stored nothing. As in Linux, a bad address is not an error of the fork.
+fn store_tids<K: ForkKernel>(parent: &Task<K>, args: &CloneArgs, child: &Task<K>) {
+    let store = |task: &Task<K>, addr| {
+        if let Some(mm) = task.mm() {
+            let _ = mm.user().write_bytes(&mm, addr, &child.pid().get().to_le_bytes());
+        }
     };
-    let _ = mm.user().write_bytes(mm, args.child_tid, &child.pid().get().to_le_bytes());
-}
-
-/// Stores the child's id in the parent's memory. As in Linux, a bad address is not an error of the fork.
-fn set_parent_tid<K: ForkKernel>(parent: &Task<K>, args: &CloneArgs, child: &Task<K>) {
-    if args.flags.contains(CloneFlags::PARENT_SETTID)
-        && let Some(mm) = parent.mm()
-    {
-        let _ = mm.user().write_bytes(&mm, args.parent_tid, &child.pid().get().to_le_bytes());
+    if args.flags.contains(CloneFlags::CHILD_SETTID) {
+        store(child, args.child_tid);
+    }
+    if args.flags.contains(CloneFlags::PARENT_SETTID) {
+        store(parent, args.parent_tid);
     }
 }

@@ -39,7 +39,7 @@ pub fn exit<K: ForkKernel>(
     drop(task.take_mm());
     let process = task.process();
     if task.is_leader() {
-        process.settle_exit(status);
+        process.leader_exited(status);
     }
     let left = process.leave(task);
     if !task.is_leader() {

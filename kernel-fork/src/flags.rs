@@ -134,15 +134,17 @@ impl CloneFlags {
     ///
     /// # Errors
     ///
-    /// [`FlagsError::Unknown`] for bits that are no flag; the exit signal is a field of its own there.
+    /// [`FlagsError::Unknown`] for bits that are no flag. The exit signal is a field of its own there, and
+    /// [`CloneFlags::DETACHED`], which `clone(2)` ignores, is free to get a meaning.
     pub const fn from_clone3(word: u64) -> Result<Self, FlagsError> {
-        match Self::from_bits(word) {
-            Some(flags) => Ok(flags),
-            None => Err(FlagsError::Unknown { bits: word & !Self::all().bits() }),
+        let known = Self::all().difference(Self::DETACHED);
+        match word & !known.bits() {
+            0 => Ok(Self::from_bits_retain(word)),
+            bits => Err(FlagsError::Unknown { bits }),
         }
     }
 
-    /// Checks what `copy_process` of Linux 6.1 checks first.
+    /// Checks what `copy_process` of Linux 6.1 checks first, and `copy_namespaces` after it.
     ///
     /// # Errors
     ///
@@ -161,6 +163,7 @@ impl CloneFlags {
             (Self::PIDFD, Self::DETACHED),
             (Self::PIDFD, Self::THREAD),
             (Self::CLEAR_SIGHAND, Self::SIGHAND),
+            (Self::NEWIPC, Self::SYSVSEM),
         ] {
             if self.contains(flag | other) {
                 return Err(FlagsError::Excludes { flag, other });
@@ -193,6 +196,7 @@ mod tests {
             (0x40_1000, CloneFlags::PIDFD, CloneFlags::DETACHED),
             (0x1_1900, CloneFlags::PIDFD, CloneFlags::THREAD),
             (0x1_0000_0900, CloneFlags::CLEAR_SIGHAND, CloneFlags::SIGHAND),
+            (0x804_0000, CloneFlags::NEWIPC, CloneFlags::SYSVSEM),
         ] {
             assert_eq!(flags(bits).check(), Err(FlagsError::Excludes { flag, other }));
         }
@@ -217,5 +221,14 @@ mod tests {
             CloneFlags::from_clone3(0x8_0000_0000),
             Err(FlagsError::Unknown { bits: 0x8_0000_0000 })
         );
+    }
+
+    #[test]
+    fn clone3_has_neither_a_signal_in_its_flags_nor_detached() {
+        for bits in [0x11, 0x40_0000] {
+            assert_eq!(CloneFlags::from_clone3(bits | 0x100), Err(FlagsError::Unknown { bits }));
+        }
+        let all = CloneFlags::all() - CloneFlags::DETACHED;
+        assert_eq!(CloneFlags::from_clone3(all.bits()), Ok(all));
     }
 }

@@ -1,4 +1,12 @@
 //! Hosted tests over all crates; this library holds what several of them share.
 
+#[cfg(not(loom))]
+pub mod interlude;
+#[cfg(not(loom))]
+pub mod machine;
 #[cfg(loom)]
 pub mod model;
+#[cfg(not(loom))]
+pub mod shape;
+#[cfg(not(loom))]
+pub mod watched;

@@ -4,8 +4,11 @@ mod boot;
 mod boot_test;
 mod initramfs;
 mod kernel_image;
+mod loom;
+mod mutants;
 mod qemu;
 mod symbols;
+mod zero_cost;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -27,12 +30,21 @@ enum Command {
     Boot(boot::Arguments),
     /// Boot the reference kernel on every kind of machine it knows, and run its tests there
     BootTest(boot_test::Arguments),
+    /// Run the model checks (loom) on the product's own code
+    Loom(loom::Arguments),
+    /// Run every mutant of the protocol and write docs/mutants.md
+    Mutants(mutants::Arguments),
+    /// Prove that the hook costs nothing where an architecture leaves it alone
+    ZeroCost(zero_cost::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Boot(arguments) => boot::run(&arguments),
         Command::BootTest(arguments) => boot_test::run(&arguments),
+        Command::Loom(arguments) => loom::run(&arguments),
+        Command::Mutants(arguments) => mutants::run(&arguments),
+        Command::ZeroCost(arguments) => zero_cost::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error}");

@@ -19,7 +19,7 @@ use mm_generic::mm::MmUser;
 use mm_generic::publish::NewMm;
 use thiserror::Error;
 
-/// An exec that cannot be done. The task goes on with its old mm, and `mm` comes back.
+/// An exec that cannot be done. The task goes on with its old mm; the new one has been dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum ExecMmapError {
     /// Other threads run in the address space that is to go. The kernel ends them first (`de_thread`).

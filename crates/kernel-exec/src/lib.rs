@@ -5,4 +5,5 @@ extern crate alloc;
 
 pub mod elf;
 pub mod exec_mmap;
+pub mod load;
 pub mod stack;

@@ -6,6 +6,17 @@
 //! at the same time, the child could tell a parent that is gone and the reaper never hear of it.
 //! Both steps therefore happen under the child's `family` lock: whoever comes second sees what the first
 //! one did, and tells the reaper.
+//!
+//! The reaper must find the child when it is told. So its `children` lock is held from before the first
+//! child names it as the parent until all of them are on its list:
+//!
+//! ```text
+//! CPU A: the parent exits                 CPU B: the child exits
+//! child.parent = reaper
+//!                                         exit is set, the parent read: the reaper
+//!                                         tells the reaper, which looks: no such child
+//! the child is on the reaper's list       nobody ever looks again
+//! ```
 
 use alloc::vec::Vec;
 
@@ -75,6 +86,8 @@ struct Family<K: TaskKernel> {
     parent: Option<ProcessRef<K>>,
     /// The next older child of the same parent. Links, and no list, so that an exit needs no memory.
     sibling: Option<ProcessRef<K>>,
+    /// How the leader ended. That is how the process does, unless there is a verdict.
+    leader: Option<ExitStatus>,
     /// What the first thread that spoke for the whole process said.
     verdict: Option<ExitStatus>,
     /// Set when the last thread is gone.
@@ -105,7 +118,13 @@ impl<K: TaskKernel> Process<K> {
         RcuArc::try_new(Self {
             pid,
             threads: Mutex::new(Threads { live: 1, others: Vec::new(), closed: false }),
-            family: Mutex::new(Family { parent: None, sibling: None, verdict: None, exit: None }),
+            family: Mutex::new(Family {
+                parent: None,
+                sibling: None,
+                leader: None,
+                verdict: None,
+                exit: None,
+            }),
             children: Mutex::new(Children { youngest: None, given_away: false }),
         })
     }
@@ -220,21 +239,28 @@ impl<K: TaskKernel> Process<K> {
     }
 
     /// Records how the process is to end, unless that is settled already: a thread speaks for the
-    /// process when it is the leader, or calls `exit_group`, or was killed.
+    /// process when it calls `exit_group` or was killed.
     pub fn settle_exit(&self, status: ExitStatus) {
         self.family.lock().verdict.get_or_insert(status);
     }
 
+    /// Records how the leader ended. It does not settle how the process does: a program whose main
+    /// thread is gone may still call `exit_group`.
+    pub fn leader_exited(&self, status: ExitStatus) {
+        self.family.lock().leader = Some(status);
+    }
+
     /// Makes the process a zombie and returns the parent that is to be told.
     ///
-    /// Ends as was settled, or with `status` if nothing was.
+    /// Ends as was settled, or else as its leader did, or else with `status`.
     pub fn become_zombie(&self, status: ExitStatus) -> Option<ProcessRef<K>> {
         let mut family = self.family.lock();
-        family.exit = Some(family.verdict.unwrap_or(status));
+        family.exit = Some(family.verdict.or(family.leader).unwrap_or(status));
         family.parent.clone()
     }
 
-    /// Hands all children to `reaper`, an ancestor; returns whether one of them is a zombie, so that the reaper must be told.
+    /// Hands all children to `reaper`, an ancestor that does not exit; returns whether one of them is a
+    /// zombie, so that the reaper must be told.
     pub fn give_children_to(&self, reaper: &ProcessRef<K>) -> bool {
         let mut children = self.children.lock();
         children.given_away = true;
@@ -242,6 +268,8 @@ impl<K: TaskKernel> Process<K> {
             return false;
         };
         drop(children);
+        // Before the first child names the reaper: see the head of this file.
+        let mut theirs = reaper.children.lock();
         let mut zombie = false;
         let mut oldest = youngest.clone();
         for child in siblings(Some(youngest.clone())) {
@@ -251,7 +279,6 @@ impl<K: TaskKernel> Process<K> {
             drop(family);
             oldest = child;
         }
-        let mut theirs = reaper.children.lock();
         oldest.family.lock().sibling = theirs.youngest.replace(youngest);
         zombie
     }

@@ -38,6 +38,9 @@ loom::lazy_static! {
     /// not wait for begins after the unlinking, and sees it. Without this, loom rightly lets such a
     /// section load the pointer that was there before. Only read-modify-writes, which see the latest.
     static ref ORDER: AtomicUsize = AtomicUsize::new(0);
+
+    /// See `either_first`.
+    static ref START: AtomicUsize = AtomicUsize::new(0);
 }
 
 /// RCU that runs each callback the moment it may: a use after the grace period cannot hide.
@@ -162,7 +165,20 @@ fn walk(table: &Table, guard: &EagerGuard) -> Vec<u32> {
 fn explore(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = preemptions;
-    builder.check(model);
+    builder.check(move || {
+        // Made by the first thread, so that their making orders nothing between the others.
+        ORDER.load(Ordering::Relaxed);
+        START.load(Ordering::Relaxed);
+        model();
+    });
+}
+
+/// To be called first by each side of a race. It makes loom explore both that this thread runs first
+/// and that another does. By itself loom 0.7.3 does not: where one side loads a word, and the other
+/// loads it and then stores to it, the second load hides the conflict, and it stops after the first
+/// interleaving (tokio-rs/loom #166, #392).
+fn either_first() {
+    START.fetch_or(0, Ordering::Relaxed);
 }
 
 /// The race of fork and growth. `prepare` brings the table into a state and keeps what it returns.
@@ -177,11 +193,13 @@ fn publisher_or_walker_sees_the_other<K>(
         let fork_side = loom::thread::spawn({
             let (table, reference) = (Arc::clone(&table), Arc::clone(&reference));
             move || {
+                either_first();
                 let pid = fork(&table, 0);
                 smp_mb();
                 (pid, reference.load(Ordering::Relaxed) == 1)
             }
         });
+        either_first();
         let guard = Eager::read_lock();
         reference.store(1, Ordering::Relaxed);
         smp_mb();
@@ -244,6 +262,7 @@ fn walk_of_another_does_not_hide_a_fork() {
         let fork_side = loom::thread::spawn({
             let (table, reference) = (Arc::clone(&table), Arc::clone(&reference));
             move || {
+                either_first();
                 let pid = fork(&table, 0);
                 smp_mb();
                 (pid, reference.load(Ordering::Relaxed) == 1)
@@ -252,9 +271,11 @@ fn walk_of_another_does_not_hide_a_fork() {
         let tidier = loom::thread::spawn({
             let table = Arc::clone(&table);
             move || {
+                either_first();
                 walk(&table, &Eager::read_lock());
             }
         });
+        either_first();
         let guard = Eager::read_lock();
         reference.store(1, Ordering::Relaxed);
         smp_mb();
@@ -278,11 +299,15 @@ fn fork_into_the_batch_of_another_cpu_is_seen_or_sees() {
         let owner = loom::thread::spawn({
             let table = Arc::clone(&table);
             // Finds its batch used up, retires it and looks for another. Gives back what it gets.
-            move || drop(table.alloc(1))
+            move || {
+                either_first();
+                drop(table.alloc(1));
+            }
         });
         let fork_side = loom::thread::spawn({
             let (table, reference) = (Arc::clone(&table), Arc::clone(&reference));
             move || {
+                either_first();
                 let reservation = table.alloc(0).ok()?;
                 let task = Task::new(reservation.pid());
                 reservation.publish(task);
@@ -290,6 +315,7 @@ fn fork_into_the_batch_of_another_cpu_is_seen_or_sees() {
                 Some(reference.load(Ordering::Relaxed) == 1)
             }
         });
+        either_first();
         let guard = Eager::read_lock();
         reference.store(1, Ordering::Relaxed);
         smp_mb();
@@ -311,10 +337,12 @@ fn walk_after_a_message_sees_the_publication() {
         let fork_side = loom::thread::spawn({
             let (table, message) = (Arc::clone(&table), Arc::clone(&message));
             move || {
+                either_first();
                 fork(&table, 0);
                 message.store(1, Ordering::Release);
             }
         });
+        either_first();
         let guard = Eager::read_lock();
         let told = message.load(Ordering::Acquire) == 1;
         let seen = walk(&table, &guard);
@@ -329,8 +357,12 @@ fn two_allocations(limit: u32, cpus: [usize; 2]) {
         let table = table(limit, 2);
         let other = loom::thread::spawn({
             let table = Arc::clone(&table);
-            move || fork(&table, cpus[1])
+            move || {
+                either_first();
+                fork(&table, cpus[1])
+            }
         });
+        either_first();
         let mine = fork(&table, cpus[0]);
         let theirs = other.join().expect("the other side ends");
         assert_ne!(mine, theirs);
@@ -369,10 +401,12 @@ fn free_pid_is_found_while_its_chunk_is_closed_and_opened() {
         let closer = loom::thread::spawn({
             let table = Arc::clone(&table);
             move || {
+                either_first();
                 table.remove(one).expect("published");
                 walk(&table, &Eager::read_lock());
             }
         });
+        either_first();
         assert!(table.alloc(2).is_ok(), "pid 2 was free");
         closer.join().expect("the closer ends");
     });
@@ -389,8 +423,12 @@ fn free_pid_is_found_while_cpus_change_batches() {
         table.remove(all[2]).expect("published");
         let other = loom::thread::spawn({
             let table = Arc::clone(&table);
-            move || drop(table.alloc(1).expect("two pids for two"))
+            move || {
+                either_first();
+                drop(table.alloc(1).expect("two pids for two"));
+            }
         });
+        either_first();
         assert!(table.alloc(2).is_ok(), "of two pids the other takes one");
         other.join().expect("the other side ends");
     });
@@ -404,6 +442,7 @@ fn reader_never_sees_a_dropped_task() {
         let reader = loom::thread::spawn({
             let table = Arc::clone(&table);
             move || {
+                either_first();
                 let guard = Eager::read_lock();
                 let seen = table.get(pid, &guard);
                 loom::thread::yield_now();
@@ -418,6 +457,7 @@ fn reader_never_sees_a_dropped_task() {
                 }
             }
         });
+        either_first();
         table.remove(pid).expect("published");
         assert_eq!(table.remove(pid), Err(PidError::NotPublished { pid }));
         // The pid is free again at once, for a task of its own.
@@ -433,8 +473,12 @@ fn reader_never_sees_an_unfinished_task() {
         let table = table(4, 1);
         let publisher = loom::thread::spawn({
             let table = Arc::clone(&table);
-            move || fork(&table, 0)
+            move || {
+                either_first();
+                fork(&table, 0)
+            }
         });
+        either_first();
         let guard = Eager::read_lock();
         if let Some(task) = table.get(Pid::INIT, &guard) {
             task.check();
@@ -451,8 +495,12 @@ fn one_of_two_removers_wins() {
         let pid = fork(&table, 0);
         let other = loom::thread::spawn({
             let table = Arc::clone(&table);
-            move || table.remove(pid).is_ok()
+            move || {
+                either_first();
+                table.remove(pid).is_ok()
+            }
         });
+        either_first();
         let mine = table.remove(pid).is_ok();
         let theirs = other.join().expect("the other side ends");
         assert!(mine ^ theirs);
@@ -468,17 +516,21 @@ fn pid_is_reused_only_after_its_slot_is_empty() {
         let first = fork(&table, 0);
         let next = loom::thread::spawn({
             let table = Arc::clone(&table);
-            move || match table.alloc(1) {
-                Ok(reservation) => {
-                    let task = Task::new(reservation.pid());
-                    Some(reservation.publish(task))
-                }
-                Err(error) => {
-                    assert_eq!(error, PidError::Exhausted { limit: 2 });
-                    None
+            move || {
+                either_first();
+                match table.alloc(1) {
+                    Ok(reservation) => {
+                        let task = Task::new(reservation.pid());
+                        Some(reservation.publish(task))
+                    }
+                    Err(error) => {
+                        assert_eq!(error, PidError::Exhausted { limit: 2 });
+                        None
+                    }
                 }
             }
         });
+        either_first();
         table.remove(first).expect("published");
         let next = next.join().expect("the next fork ends");
         let guard = Eager::read_lock();

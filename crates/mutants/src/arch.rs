@@ -1,5 +1,7 @@
 //! `arch_x86::late` with one step wrong.
 
+use alloc::vec::Vec;
+
 use arch_x86::geometry::Geometry;
 use arch_x86::slots::Slots;
 use arch_x86::tables::Tables;
@@ -47,12 +49,14 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
         }
     }
 
-    /// Writes the whole reference as it is read into a table that walks are filling.
+    /// Reads the whole reference, then writes all of it over a table that walks are filling, as a
+    /// literal port of the 2015 patch would: there, no entry of a 4-level table counts as none.
     fn copy_blindly(&self, pgd: &MutantPgd) {
         let reference = self.slots.reference();
+        let entries: Vec<G::Word> = (0..reference.len()).map(|slot| reference.entry(slot)).collect();
         let table = self.slots.of(pgd.root);
-        for slot in 0..reference.len() {
-            G::Word::store(&table[slot], reference.entry(slot), Ordering::Release);
+        for (cell, entry) in table.iter().zip(entries) {
+            G::Word::store(cell, entry, Ordering::Release);
         }
     }
 

@@ -6,6 +6,8 @@
 //! interface: the types of `mm-generic` make the same mistakes impossible above it.
 #![cfg_attr(not(loom), no_std)]
 
+extern crate alloc;
+
 mod arch;
 mod list;
 mod walk;

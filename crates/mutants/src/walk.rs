@@ -1,5 +1,6 @@
 //! A walk over all mms with one step wrong.
 
+use kernel_sync::cpu_relax;
 use mm_generic::kernel::{Kernel, RcuGuard};
 use mm_generic::mm::Mm;
 use mm_generic::walk::Walkers;
@@ -37,7 +38,16 @@ unsafe impl<K: Kernel, W: Walkers<K>> Walkers<K> for MutantWalk<W> {
         match self.mutant {
             Some(Mutant::CpuWalkLeftOut) => {}
             Some(Mutant::CpusBeforeTasks) => self.right.for_each_published(rcu, visit),
+            // The walker is held up between finding an mm and visiting it, as by an interrupt. Right
+            // code does not mind; here it makes a window of nanoseconds one of microseconds.
+            Some(Mutant::PgdFreedEarly) => self.right.for_each_loaded(rcu, &mut |mm| {
+                (0..HELD_UP).for_each(|_| cpu_relax());
+                visit(mm);
+            }),
             _ => self.right.for_each_loaded(rcu, visit),
         }
     }
 }
+
+/// Spins of a walker that is held up; once is enough for a model checker.
+const HELD_UP: u32 = if cfg!(loom) { 0 } else { 200 };

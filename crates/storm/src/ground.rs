@@ -10,6 +10,7 @@ use kernel_task::task::TaskRef;
 use mm_generic::frames::{Frames, PAGE_SIZE};
 use mm_generic::prot::Prot;
 
+use crate::duel::Meeting;
 use crate::tally::Tally;
 
 /// The kernel half of a geometry, in the manual's numbers.
@@ -26,7 +27,7 @@ pub(crate) struct Half {
 }
 
 impl Half {
-    fn growths(self) -> u64 {
+    pub(crate) fn growths(self) -> u64 {
         self.slots * self.growths_per_slot
     }
 }
@@ -51,6 +52,7 @@ pub(crate) struct Ground<S: Scheme> {
     log: Vec<Grown>,
     logged: AtomicUsize,
     pub(crate) stop: AtomicBool,
+    pub(crate) meeting: Meeting,
 }
 
 impl<S: Scheme> Ground<S> {
@@ -64,6 +66,7 @@ impl<S: Scheme> Ground<S> {
             log: (0..half.growths()).map(|_| Grown::default()).collect(),
             logged: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
+            meeting: Meeting::default(),
         }
     }
 

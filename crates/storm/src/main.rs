@@ -5,6 +5,7 @@
 //! growth has returned, every CPU resolves the new address through the PGD it has loaded, by a page walk that
 //! knows nothing of the crates; at the end of each round every live mm is compared with the reference.
 
+mod duel;
 mod ground;
 mod options;
 mod random;
@@ -50,7 +51,9 @@ fn main() -> ExitCode {
         (None, Some(Which::Locked)) => vec![Kind::Locked],
         (None, Some(Which::Both) | None) => vec![Kind::Late, Kind::Locked],
     };
-    let frames = HostFrames::new(FRAMES).leak();
+    let frames = HostFrames::new(FRAMES);
+    // A mutant may write to a frame that is free; an allocation that looks notices before it is too late.
+    let frames = if options.mutant.is_some() { frames.checked() } else { frames }.leak();
     let progress = progress_bar(&options);
     let share = options.seconds / kinds.len() as u32;
     let reports: Vec<Report> = kinds

@@ -1,6 +1,7 @@
 //! One round: a kernel is booted, stormed until its kernel half is used up, checked, and shut down.
 
 use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,9 @@ pub(crate) struct Outcome {
 /// A frame is compared with zero while it is free; that takes as long as a round does.
 const CHECK_FREE_FRAMES_EVERY: u64 = 64;
 
+/// Rounds from one that begins with duels to the next.
+const DUELS_EVERY: u64 = 8;
+
 /// Pids of a round, far more than tasks live at once.
 const PID_MAX: u32 = 4096;
 
@@ -71,6 +75,7 @@ impl<S: Scheme> Recipe<S> {
         };
         let ground = Ground::new(world, self.half, init, self.cpus);
 
+        let duels = self.duels(round);
         let began = Instant::now();
         let results: Vec<thread::Result<Tally>> = thread::scope(|scope| {
             let cpus: Vec<_> = (0..self.cpus)
@@ -82,7 +87,7 @@ impl<S: Scheme> Recipe<S> {
                         // whose invariants are broken would only bury the cause.
                         let worker = Worker::new(ground, cpu, random, grow_every, frees_early);
                         let mut worker = ManuallyDrop::new(worker);
-                        let tally = worker.work(deadline);
+                        let tally = worker.work(deadline, duels);
                         drop(ManuallyDrop::into_inner(worker));
                         tally
                     })
@@ -104,7 +109,16 @@ impl<S: Scheme> Recipe<S> {
             std::mem::forget(ground);
             return;
         }
+        let ended = catch_unwind(AssertUnwindSafe(|| self.end(ground, round, deadline, outcome)));
+        if ended.is_err() {
+            outcome.corrupted += 1;
+        }
+    }
+
+    /// Checks every mm, shuts the kernel down and draws up the account.
+    fn end(&self, ground: Ground<S>, round: u64, deadline: Instant, outcome: &mut Outcome) {
         self.check_every_mm(&ground, &mut outcome.tally);
+        let frames = ground.world.frames();
         for cpu in 0..self.cpus {
             drop(ground.given(cpu));
         }
@@ -122,6 +136,13 @@ impl<S: Scheme> Recipe<S> {
             eprintln!("round {round}: {error}");
             outcome.corrupted += 1;
         }
+    }
+
+    /// Duels at the start of a round: three quarters of the growths of each round of a mutant, and of one
+    /// round in [`DUELS_EVERY`] otherwise.
+    fn duels(&self, round: u64) -> u64 {
+        let fought = self.mutant.is_some() || round % DUELS_EVERY == 1;
+        if self.cpus >= 2 && fought { self.half.growths() * 3 / 4 } else { 0 }
     }
 
     fn frees_early(&self) -> bool {

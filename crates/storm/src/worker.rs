@@ -38,8 +38,8 @@ const ORPHANS: usize = 4;
 const RECENT: usize = 4;
 
 pub(crate) struct Worker<'a, S: Scheme> {
-    ground: &'a Ground<S>,
-    cpu: usize,
+    pub(crate) ground: &'a Ground<S>,
+    pub(crate) cpu: usize,
     loaded: &'static LoadedMm<Host<S>>,
     /// The user process that this CPU's other processes come from.
     shell: TaskRef<Host<S>>,
@@ -47,13 +47,13 @@ pub(crate) struct Worker<'a, S: Scheme> {
     kthread: TaskRef<Host<S>>,
     runnable: VecDeque<TaskRef<Host<S>>>,
     orphans: Vec<MmUser<Host<S>>>,
-    random: Random,
+    pub(crate) random: Random,
     grow_every: u64,
     /// Growths that have been resolved through what was loaded at the time.
     seen: usize,
-    tally: Tally,
+    pub(crate) tally: Tally,
     /// Last, so that what is dropped before is dropped on a CPU.
-    host: HostCpu,
+    pub(crate) host: HostCpu,
 }
 
 /// Makes a program's address space: one mapping, one page of it touched.
@@ -101,8 +101,11 @@ impl<'a, S: Scheme> Worker<'a, S> {
         worker
     }
 
-    /// Works until `deadline`, or until the round is over.
-    pub(crate) fn work(&mut self, deadline: Instant) -> Tally {
+    /// Works until `deadline`, or until the round is over. CPUs 0 and 1 begin with `duels`.
+    pub(crate) fn work(&mut self, deadline: Instant, duels: u64) -> Tally {
+        if self.cpu < 2 {
+            self.duel(self.cpu, duels);
+        }
         for step in 0_u64.. {
             if self.ground.stop.load(Ordering::Relaxed)
                 || (step % 64 == 63 && Instant::now() >= deadline)
@@ -205,7 +208,7 @@ impl<'a, S: Scheme> Worker<'a, S> {
     }
 
     /// Ends a task that runs here. The CPU goes on with its PGD, lazily.
-    fn end(&mut self, task: &TaskRef<Host<S>>) {
+    pub(crate) fn end(&mut self, task: &TaskRef<Host<S>>) {
         self.tally.exits += 1;
         let init_mm = self.ground.world.init_mm();
         exit(init_mm, task, ExitStatus::Exited(0), self.ground.init.process());
@@ -235,7 +238,7 @@ impl<'a, S: Scheme> Worker<'a, S> {
     }
 
     /// Switches to a user task.
-    fn load(&mut self, task: &TaskRef<Host<S>>) {
+    pub(crate) fn load(&mut self, task: &TaskRef<Host<S>>) {
         let mm = task.mm_to_load().expect("late-initialised").expect("a user task");
         // SAFETY: this thread is the CPU, and the task holds the mm.
         unsafe { self.loaded.switch_mm(mm) };
@@ -249,7 +252,7 @@ impl<'a, S: Scheme> Worker<'a, S> {
     }
 
     /// Resolves the growths that have returned since the last look.
-    fn resolve_new(&mut self) {
+    pub(crate) fn resolve_new(&mut self) {
         self.seen = self.ground.resolve(self.seen, self.host.cr3(), &mut self.tally);
     }
 }

@@ -23,8 +23,8 @@ const NONE: Frame = match Frame::at(0) {
 /// Frames that no entry shows any more and that a TLB may show. Flushes and frees them when it is dropped.
 pub(super) struct Gather<'a, K: Kernel> {
     mm: &'a Mm<K>,
-    /// Addresses to flush; empty when there is nothing to flush for.
-    stale: Range<u64>,
+    /// Addresses to flush for.
+    stale: Option<Range<u64>>,
     // INVARIANT: the first `len` frames have lost the entry that owned a count of theirs, and that
     // count is here.
     frames: [Frame; BATCH],
@@ -33,13 +33,16 @@ pub(super) struct Gather<'a, K: Kernel> {
 
 impl<'a, K: Kernel> Gather<'a, K> {
     pub(super) fn new(mm: &'a Mm<K>) -> Self {
-        Self { mm, stale: u64::MAX..0, frames: [NONE; BATCH], len: 0 }
+        Self { mm, stale: None, frames: [NONE; BATCH], len: 0 }
     }
 
     /// Notes that the entry of the page at `addr` has lost a right.
     pub(super) fn stale(&mut self, addr: u64) {
-        self.stale.start = self.stale.start.min(addr);
-        self.stale.end = self.stale.end.max(addr + PAGE_SIZE);
+        let page = addr..addr + PAGE_SIZE;
+        self.stale = Some(match &self.stale {
+            Some(stale) => stale.start.min(page.start)..stale.end.max(page.end),
+            None => page,
+        });
     }
 
     /// Takes over the count that the entry at `addr` owned, now that the entry is clear.
@@ -51,7 +54,7 @@ impl<'a, K: Kernel> Gather<'a, K> {
     /// Takes over a table that has been unlinked.
     pub(super) fn table(&mut self, frame: Frame) {
         // What a table mapped is not known here any more, and paging-structure caches hold upper levels.
-        self.stale = 0..self.mm.init_mm().tables().user_end();
+        self.stale = Some(0..self.mm.init_mm().tables().user_end());
         self.push(frame);
     }
 
@@ -66,11 +69,8 @@ impl<'a, K: Kernel> Gather<'a, K> {
 
     /// Flushes the TLBs and then frees what has been gathered.
     fn flush(&mut self) {
-        if self.stale.is_empty() {
-            return;
-        }
-        K::flush_tlb(self.mm, self.stale.clone());
-        self.stale = u64::MAX..0;
+        let Some(stale) = self.stale.take() else { return };
+        K::flush_tlb(self.mm, stale);
         let frames = self.mm.init_mm().frames();
         for &frame in &self.frames[..self.len] {
             // SAFETY: the count is the gather's, by its invariant; no entry shows the frame, and the

@@ -296,11 +296,7 @@ impl<'w, A: ArchPgd> Run<'w, A> {
     }
 }
 
-fn expect<'m>(
-    page: Option<&'m ModelPage>,
-    addr: u64,
-    access: Access,
-) -> Result<&'m ModelPage, FaultError> {
+fn expect(page: Option<&ModelPage>, addr: u64, access: Access) -> Result<&ModelPage, FaultError> {
     let page = page.ok_or(FaultError::NotMapped { addr })?;
     let allowed = match access {
         Access::Read => !page.prot.is_empty(),

@@ -50,7 +50,7 @@ fn slots<G: Geometry>(geometry: G, frames: &'static HostFrames) -> Slots<G, Host
 impl<G: Geometry> World<Locked<G, HostFrames>> {
     pub(crate) fn locked(geometry: G, kind: MmuKind) -> Self {
         let frames = HostFrames::new(4096).checked().leak();
-        Self::over(Locked::new(slots(geometry, frames)), frames, geometry, kind)
+        Self::over::<G>(Locked::new(slots(geometry, frames)), frames, kind)
     }
 }
 
@@ -58,17 +58,12 @@ impl<G: Geometry> World<Locked<G, HostFrames>> {
 impl<G: Geometry> World<LateInit<G, HostFrames>> {
     pub(crate) fn late(geometry: G, kind: MmuKind) -> Self {
         let frames = HostFrames::new(4096).checked().leak();
-        Self::over(LateInit::new(slots(geometry, frames)), frames, geometry, kind)
+        Self::over::<G>(LateInit::new(slots(geometry, frames)), frames, kind)
     }
 }
 
 impl<A: ArchPgd> World<A> {
-    fn over<G: Geometry>(
-        arch: A,
-        frames: &'static HostFrames,
-        _geometry: G,
-        kind: MmuKind,
-    ) -> Self {
+    fn over<G: Geometry>(arch: A, frames: &'static HostFrames, kind: MmuKind) -> Self {
         let init_mm = Box::leak(Box::new(InitMm::new(arch, frames, MmList::new())));
         Self { init_mm, frames, kind, has_nx: G::HAS_NX, boundary: G::BOUNDARY }
     }

@@ -1,0 +1,60 @@
+//! Waiting: what this crate asks of the kernel's wait queues, and how no wake-up gets lost.
+//!
+//! Operations here never sleep. An operation that cannot go on returns [`Errno::AGAIN`], and the
+//! kernel waits, where the description is not [`OpenFlags::NONBLOCK`], for a bit of
+//! [`OpenFile::poll`] to come up:
+//!
+//! ```text
+//! loop {
+//!     match file.read(buffer) {
+//!         Err(Errno::AGAIN) if !file.flags().contains(OpenFlags::NONBLOCK) => {
+//!             let ready = || file.poll().intersects(Ready::IN | Ready::HUP | Ready::ERR);
+//!             file.queue().expect("what returns AGAIN has a queue").sleep_until(ready)?   // EINTR
+//!         }
+//!         result => return result,
+//!     }
+//! }
+//! ```
+//!
+//! (`sleep_until` is the kernel's. For write the bits are `OUT | ERR`.) poll(2) does the same with
+//! the queues of all its files.
+//!
+//! # The protocol
+//!
+//! State, in each object: the bits that `poll` computes, under the object's lock.
+//!
+//! - Who waits: checks; puts itself on the queue; **checks again**; sleeps only if the second check
+//!   still says no. After waking: takes itself off the queue.
+//! - Who changes: changes the object under its lock, releases the lock, and then calls
+//!   [`WaitQueue::wake_all`], for **every change of a bit from 0 to 1**. A change that leaves the bits as they
+//!   were (more bytes in a pipe that had some) wakes nobody, because nobody waits for a bit that is set.
+//!
+//! The race: CPU A waits, CPU B changes. Both take the object's lock once, A for its second check, B
+//! for its change, so one of them comes first.
+//!
+//! - B first: A's check sees the change. A does not sleep.
+//! - A first: A was on the queue before it took the object's lock, and B calls `wake_all` after it
+//!   took that lock, so `wake_all` finds A on the queue. The lock's release by A and its acquisition
+//!   by B order A's enqueueing before `wake_all`, so even a `wake_all` that looks at a relaxed
+//!   "somebody is there" flag first, without the queue's lock, finds it set.
+//!
+//! A then is "on the queue, not yet asleep": the kernel's sleep must see a wake-up that comes between
+//! the second check and the switch to another task (set the task's state before the second check, as
+//! Linux's `prepare_to_wait` does).
+//!
+//! One queue serves all waiters of an object's end, for whatever bit: a waiter that was woken for
+//! another bit checks and sleeps again.
+//!
+//! [`Errno::AGAIN`]: crate::Errno::AGAIN
+//! [`OpenFlags::NONBLOCK`]: crate::OpenFlags::NONBLOCK
+//! [`OpenFile::poll`]: crate::OpenFile::poll
+
+/// A queue of tasks that wait for something to become ready. The kernel implements it.
+pub trait WaitQueue: Send + Sync + 'static {
+    /// Makes an empty queue.
+    fn new() -> Self;
+
+    /// Wakes everybody who is on the queue. Called without locks of this crate held, from process
+    /// context. Cheap when the queue is empty: pipes call it with every change of readiness.
+    fn wake_all(&self);
+}
