@@ -1,4 +1,15 @@
-//! placeholder
+//! x86: PGDs whose kernel half is filled after their mm is published, without a lock.
+//!
+//! | Linux | here |
+//! |---|---|
+//! | `arch_pgd_init_late` (arch/x86/mm/pgtable.c) | [`late`]: `pgd_init_late`, `pgd_attach` |
+//! | `sync_global_pgds` (arch/x86/mm/init_64.c) | `sync.rs`, called through [`late::LateInit`] |
+//! | `pgd_alloc`, `pgd_free` | [`late`], without a lock; [`locked`], with `pgd_lock` and `pgd_list` |
+//! | `pgd_none`, `KERNEL_PGD_BOUNDARY`, `SHARED_KERNEL_PMD` | [`geometry`], [`slots`] |
+//! | page-table entries and walks | [`entry`], [`tables`] |
+//!
+//! This is the only crate that knows x86. [`X86`] is the scheme that the feature `pgd-init-late` selects:
+//! [`late::LateInit`] with it, [`locked::Locked`] without.
 #![cfg_attr(not(loom), no_std)]
 
 extern crate alloc;

@@ -10,3 +10,8 @@ pub mod model;
 pub mod shape;
 #[cfg(not(loom))]
 pub mod watched;
+
+/// The README's snippets, compiled as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

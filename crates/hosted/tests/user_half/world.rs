@@ -39,7 +39,7 @@ pub(crate) struct World<A: ArchPgd> {
     pub(crate) kind: MmuKind,
     /// The geometry has a no-execute bit.
     pub(crate) has_nx: bool,
-    /// Words of the top-level table from the boundary on.
+    /// First top-level entry of the kernel half.
     pub(crate) boundary: usize,
 }
 

@@ -262,6 +262,12 @@ pub fn free_block(frame: Frame, order: u8) {
     buddy.free(frame.0 as usize, order).expect("the users' count excludes freeing twice");
 }
 
+/// Returns the number of frames the allocator was given.
+#[must_use]
+pub fn total() -> usize {
+    TOTAL.load(Ordering::Relaxed)
+}
+
 /// How many frames there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stats {
@@ -276,5 +282,5 @@ pub struct Stats {
 pub fn stats() -> Stats {
     let buddy = BUDDY.lock().as_ref().map_or(0, Buddy::free_frames);
     let cached: usize = CACHED.iter().map(|len| len.0.load(Ordering::Relaxed)).sum();
-    Stats { total: TOTAL.load(Ordering::Relaxed), free: buddy + cached }
+    Stats { total: total(), free: buddy + cached }
 }

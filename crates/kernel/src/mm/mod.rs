@@ -1,9 +1,12 @@
-//! Memory below the PGD crates: frames, the heap, the kernel's first page tables, user copies.
+//! Memory: frames, the heap, the kernel's first page tables, user copies; and on top of the PGD
+//! crates, kernel mappings that grow.
 
 pub mod early;
 pub mod frames;
 pub mod heap;
 pub mod kernel_tables;
 mod memory_functions;
+pub mod page_frames;
 pub mod pte;
 pub mod user;
+pub mod vmalloc;

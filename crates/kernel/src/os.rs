@@ -1,0 +1,192 @@
+//! The kernel as the PGD crates see it: one type, [`Os`], and the kernel's own address space.
+
+use crate::cpu::area::cpu_index;
+use crate::cpu::local::Padded;
+use crate::cpu::mask::CpuMask;
+use crate::cpu::tlb::{self, Flush};
+use crate::cpu::{MAX_CPUS, smp};
+use crate::layout::PAGE_SIZE;
+use crate::mm::kernel_tables::KernelTables;
+use crate::mm::page_frames::{PAGE_FRAMES, PageFrames};
+use crate::rcu::{self, KernelRcu};
+use crate::task::FileObject;
+use alloc::vec::Vec;
+use arch_x86::geometry::{LongMode, UnknownLevels};
+use arch_x86::late::LateInit;
+use arch_x86::slots::{SetupError, Slots};
+use core::ops::Range;
+use kernel_sync::atomic::{AtomicU64, Ordering};
+use kernel_sync::smp_mb;
+use kernel_task::pid::PID_MAX_DEFAULT;
+use kernel_task::tasks::{Tasks, TasksError};
+use mm_generic::frames::Frame;
+use mm_generic::init_mm::InitMm;
+use mm_generic::kernel::Kernel;
+use mm_generic::loaded::LoadedMm;
+use mm_generic::mm::Mm;
+use spin::Once;
+use thiserror::Error;
+use x86_64::PhysAddr;
+use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::structures::paging::PhysFrame;
+
+/// The reference kernel.
+#[derive(Debug)]
+pub enum Os {}
+
+/// Its architecture: x86 in long mode, with lockless late initialisation of PGDs.
+pub type Arch = LateInit<LongMode, PageFrames>;
+
+static INIT_MM: Once<InitMm<Os>> = Once::new();
+
+/// The PGD crates cannot be plugged in.
+#[derive(Clone, Copy, Debug, Error)]
+pub enum InstallError {
+    /// The tables have neither four nor five levels.
+    #[error(transparent)]
+    Levels(#[from] UnknownLevels),
+    /// The root is not the address of a frame.
+    #[error("the root of the kernel's tables, {root:#x}, is no frame")]
+    Root {
+        /// Physical address of the root.
+        root: u64,
+    },
+    /// The tables cannot be the reference PGD.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// The task list cannot be made.
+    #[error(transparent)]
+    Tasks(#[from] TasksError),
+}
+
+/// Adopts `tables` as the reference PGD, for `cpus` processors that all have it loaded. From here on
+/// the kernel half grows through [`InitMm::grow`] alone.
+///
+/// # Errors
+///
+/// [`InstallError`]; to be treated as fatal.
+pub fn install(tables: KernelTables, cpus: usize) -> Result<(), InstallError> {
+    let geometry = LongMode::new(tables.levels() as usize)?;
+    let root = Frame::at(tables.root()).ok_or(InstallError::Root { root: tables.root() })?;
+    let arch = LateInit::new(Slots::adopt(geometry, &PAGE_FRAMES, root, Vec::new())?);
+    let tasks = Tasks::new(PID_MAX_DEFAULT, cpus)?;
+    INIT_MM.call_once(|| InitMm::new(arch, &PAGE_FRAMES, tasks));
+    Ok(())
+}
+
+/// Returns the kernel's own address space.
+///
+/// # Panics
+///
+/// Before [`install`].
+#[inline]
+#[must_use]
+pub fn init_mm() -> &'static InitMm<Os> {
+    INIT_MM.get().expect("installed before the first task")
+}
+
+/// Returns the kernel's tasks and processors.
+#[inline]
+#[must_use]
+pub fn tasks() -> &'static Tasks<Os> {
+    init_mm().walkers()
+}
+
+/// Returns what this processor has loaded.
+///
+/// # Panics
+///
+/// Never: `install` was told how many processors there are.
+#[inline]
+#[must_use]
+pub fn loaded_here() -> &'static LoadedMm<Os> {
+    tasks().loaded(cpu_index()).expect("every processor has its place")
+}
+
+/// Root that each processor translates through, or is about to.
+///
+/// A flush must reach every processor that may have cached a translation of the mm. `LoadedMm` alone
+/// does not say which those are: it is written *after* CR3, so a processor may already translate
+/// through an mm that its `LoadedMm` does not name yet. This word is written *before*.
+///
+/// ```text
+/// CPU A takes a page away                 CPU B switches to the same mm
+/// a1 clear the entry                      b1 ROOTS[B] = root
+/// a2 FULL BARRIER                         b2 FULL BARRIER, CR3 = root
+/// a3 read ROOTS[B], LoadedMm(B)           b3 translate; LoadedMm(B) = mm
+/// ```
+///
+/// If a3 does not see b1, then b2 comes after a2, and whatever B's MMU reads at b3 is the cleared entry. On
+/// the way out the two words overlap the other way round: `LoadedMm` names the old mm until B is off it.
+static ROOTS: [Padded<AtomicU64>; MAX_CPUS] = [const { Padded(AtomicU64::new(0)) }; MAX_CPUS];
+
+/// Orders the announcement of a root before the first translation through it.
+///
+/// Partner: `entry_cleared_before_roots_read`.
+#[inline]
+fn root_announced_before_translation() {
+    smp_mb();
+}
+
+/// Orders the change of an entry before the look at which processors may have cached it.
+///
+/// Partner: `root_announced_before_translation`.
+#[inline]
+fn entry_cleared_before_roots_read() {
+    smp_mb();
+}
+
+/// Pages beyond which all of a processor's user translations are flushed.
+const SINGLE_PAGES: u64 = 32;
+
+// SAFETY: CR3 is what the processor translates through. `flush_tlb` reaches every processor that has
+// the mm loaded or is loading it (`ROOTS`), and waits until each has flushed; INVLPG and a load of
+// CR3 empty the paging-structure caches too (Intel SDM volume 3, section 4.10.4.1).
+unsafe impl Kernel for Os {
+    type Arch = Arch;
+    type Frames = PageFrames;
+    type Rcu = KernelRcu;
+    type Walkers = Tasks<Self>;
+    type Object = FileObject;
+
+    unsafe fn load_pgd(root: Frame) {
+        ROOTS[cpu_index()].0.store(root.phys(), Ordering::Relaxed);
+        root_announced_before_translation();
+        let frame = PhysFrame::containing_address(PhysAddr::new(root.phys()));
+        // SAFETY: the root of a ready mm or of the reference: it has all of the kernel.
+        unsafe { Cr3::write(frame, Cr3Flags::empty()) };
+    }
+
+    fn flush_tlb(mm: &Mm<Self>, range: Range<u64>) {
+        entry_cleared_before_roots_read();
+        let cpus = translating(mm);
+        if cpus.is_empty() {
+            return;
+        }
+        let pages = (range.end - range.start).div_ceil(PAGE_SIZE);
+        let what = if pages <= SINGLE_PAGES {
+            Flush::Range { start: range.start, end: range.end }
+        } else {
+            Flush::NotGlobal
+        };
+        tlb::shoot_down(cpus, what);
+    }
+}
+
+/// Returns the processors that may have translations of `mm` cached.
+fn translating(mm: &Mm<Os>) -> CpuMask {
+    let root = mm.root().phys();
+    let rcu = rcu::read_lock();
+    let tasks = tasks();
+    let may_have = |&cpu: &usize| {
+        // In this order: a processor that has announced another root, and is not off ours yet, still
+        // has ours in its LoadedMm afterwards.
+        ROOTS[cpu].0.load(Ordering::Acquire) == root
+            || tasks
+                .loaded(cpu)
+                .and_then(|loaded| loaded.get(&rcu))
+                .is_some_and(|loaded| core::ptr::eq(loaded, mm))
+    };
+    let bits = smp::online().into_iter().filter(may_have).map(|cpu| CpuMask::one(cpu).bits());
+    CpuMask::from_bits(bits.fold(0, |all, one| all | one))
+}

@@ -1,0 +1,86 @@
+//! Read-copy update: `kernel_task::epoch`, with every processor a member.
+//!
+//! Sections begin and end in process context only; an interrupt handler enters none, queues no
+//! callback and drops no last reference to a task or an mm. A section ends before its task sleeps,
+//! because it belongs to the processor: [`crate::sched::schedule`] is a place where nobody may hold a
+//! guard.
+//!
+//! Callbacks run where a processor holds no lock: on the way back to user mode ([`quiesce`]) and in
+//! the idle loop ([`flush`]).
+
+use crate::cpu::MAX_CPUS;
+use crate::cpu::area::cpu_index;
+use crate::cpu::local::Padded;
+use core::cell::OnceCell;
+use kernel_sync::Rcu;
+use kernel_task::epoch::{EpochCpu, EpochDomain, EpochError, EpochGuard};
+use spin::Once;
+
+static DOMAIN: Once<EpochDomain> = Once::new();
+
+struct Members([Padded<OnceCell<EpochCpu>>; MAX_CPUS]);
+
+// SAFETY: each cell is touched by its own processor alone (`member`), in process context, which
+// nothing interleaves with but handlers, and those keep away.
+unsafe impl Sync for Members {}
+
+static MEMBERS: Members = Members([const { Padded(OnceCell::new()) }; MAX_CPUS]);
+
+fn domain() -> &'static EpochDomain {
+    DOMAIN.call_once(EpochDomain::new)
+}
+
+/// This processor's membership, made on first use.
+fn member() -> &'static EpochCpu {
+    MEMBERS.0[cpu_index()].0.get_or_init(|| domain().register())
+}
+
+/// The kernel's RCU.
+#[derive(Debug)]
+pub struct KernelRcu;
+
+// SAFETY: one domain serves all sections and callbacks, and `EpochDomain` waits as `Rcu` demands.
+unsafe impl Rcu for KernelRcu {
+    type Guard = EpochGuard;
+
+    fn read_lock() -> EpochGuard {
+        member().read_lock()
+    }
+
+    fn call_rcu(callback: impl FnOnce() + Send + 'static) {
+        member().call_rcu(callback);
+    }
+}
+
+/// Enters a read-side section.
+pub fn read_lock() -> EpochGuard {
+    KernelRcu::read_lock()
+}
+
+/// Passes a quiescent state, and runs a batch of callbacks if one is ready. Where no lock is held.
+#[inline]
+pub fn quiesce() {
+    member().quiesce();
+}
+
+/// Helps grace periods on, and runs all callbacks that are ready. Where no lock is held.
+pub fn flush() {
+    member().flush();
+}
+
+/// Returns how many callbacks wait, on all processors.
+#[must_use]
+pub fn pending() -> u64 {
+    domain().pending()
+}
+
+/// Waits until all callbacks queued before, on any processor, have run. Where no lock is held.
+///
+/// The other processors must come by [`quiesce`] or [`flush`] now and then.
+///
+/// # Errors
+///
+/// [`EpochError::InsideReadSection`].
+pub fn barrier() -> Result<(), EpochError> {
+    domain().barrier(member())
+}
