@@ -101,7 +101,10 @@ impl<G: Geometry, F: Frames> ArchPgd for LateInit<G, F> {
     /// populated later, late init and walks bring.
     fn pgd_alloc(&self) -> Result<LatePgd, PgdAllocError> {
         let root = self.slots.alloc_root()?;
-        let stamp = self.slots.reference().copy_populated(self.slots.of(root));
+        // SAFETY:
+        // * made above, and handed to nobody yet;
+        // * a kernel maps below the slots, and `Slots::populate` is how it gets new ones.
+        let stamp = unsafe { self.slots.reference().copy_populated(self.slots.of(root)) };
         Ok(LatePgd { root, stamp: AtomicU64::new(stamp.to_u64()) })
     }
 

@@ -102,7 +102,10 @@ impl<G: Geometry, F: Frames> ArchPgd for Locked<G, F> {
         let root = self.slots.alloc_root()?;
         // Copy and registration are one critical section: a growth comes before both or after both.
         let mut pgd_list = self.pgd_list.lock();
-        self.slots.reference().copy_populated(self.slots.of(root));
+        // SAFETY:
+        // * made above, and not on the list yet;
+        // * a kernel maps below the slots, and `Slots::populate` is how it gets new ones.
+        unsafe { self.slots.reference().copy_populated(self.slots.of(root)) };
         match pgd_list.add(root) {
             Ok(place) => Ok(LockedPgd { root, place }),
             Err(error) => {

@@ -45,7 +45,7 @@ use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 
-use crate::slot_set::{MAX_SLOTS, SlotSet};
+use crate::slot_set::{MAX_SLOTS, SlotSet, WORD_SLOTS};
 use crate::word::Word;
 
 /// The kernel half of the reference PGD.
@@ -243,15 +243,37 @@ impl<W: Word> ReferencePgd<W> {
     /// # Panics
     ///
     /// When `table` is shorter than the reference.
+    ///
+    /// # Safety
+    ///
+    /// * Nobody but the caller can reach `table` before this returns.
+    /// * Nothing but [`ReferencePgd::populate`] stores to the slots that this reference adopted.
     #[inline]
-    pub fn copy_populated(&self, table: &[W::Atomic]) -> Stamp {
+    pub unsafe fn copy_populated(&self, table: &[W::Atomic]) -> Stamp {
         // The stamp first: the copy then holds at least what the stamp stands for.
         let stamp = self.stamp();
         let table = &table[..self.slots.len()];
-        self.populated.for_each(|slot| {
-            let entry = W::load(&self.slots[slot], Ordering::Acquire);
-            W::store(&table[slot], entry, Ordering::Relaxed);
-        });
+        let groups = self.slots.chunks(WORD_SLOTS).zip(table.chunks(WORD_SLOTS));
+        for (mut members, (from, to)) in self.populated.words().zip(groups) {
+            // Entry by entry costs little where few slots are populated, and several times a plain
+            // copy where all are. Empty slots are left out of a plain copy: a grower may be storing there.
+            #[cfg(not(loom))]
+            if members == u64::MAX {
+                // SAFETY:
+                // * both are slices of as many entries, of different tables;
+                // * every slot of `from` is populated, `words` has acquired that, and `populate` stores
+                //   to a slot once. The MMU may set an accessed bit, and the copy may have it or not;
+                // * `to` is the caller's alone, and its cells may be written through a shared reference.
+                unsafe { from.as_ptr().copy_to_nonoverlapping(to.as_ptr().cast_mut(), from.len()) };
+                continue;
+            }
+            while members != 0 {
+                let slot = members.trailing_zeros() as usize;
+                let entry = W::load(&from[slot], Ordering::Acquire);
+                W::store(&to[slot], entry, Ordering::Relaxed);
+                members &= members - 1;
+            }
+        }
         stamp
     }
 
@@ -283,5 +305,43 @@ impl<W: Word> ReferencePgd<W> {
         // The outcome does not matter: on failure another CPU has filled the slot.
         let _ =
             W::compare_exchange(&table[slot], W::NONE, entry, Ordering::Release, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use alloc::boxed::Box;
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    fn table(entry: impl Fn(usize) -> u64) -> &'static [AtomicU64] {
+        Box::leak((0..256).map(|slot| AtomicU64::new(entry(slot))).collect())
+    }
+
+    #[test]
+    fn a_copy_has_the_populated_slots_and_no_others_however_dense_they_are() {
+        // A whole word of the set, one that lacks a member, an empty one, a sparse one.
+        let is_populated = |slot: usize| match slot {
+            0..64 => true,
+            64..128 => slot != 70,
+            128..192 => false,
+            _ => slot.is_multiple_of(9),
+        };
+        let reference = ReferencePgd::<u64>::adopt(table(|_| 0), Vec::new()).expect("256 slots");
+        let mut entries: Vec<_> = (0..256)
+            .filter(|&slot| is_populated(slot))
+            .map(|slot| (slot, 1000 + slot as u64))
+            .collect();
+        reference.populate(&mut entries);
+
+        let copy = table(|_| 7);
+        // SAFETY: nobody else has the table.
+        let stamp = unsafe { reference.copy_populated(copy) };
+        assert_eq!(stamp, reference.stamp());
+        for (slot, cell) in copy.iter().enumerate() {
+            let expected = if is_populated(slot) { 1000 + slot as u64 } else { 7 };
+            assert_eq!(cell.load(Ordering::Relaxed), expected, "slot {slot}");
+        }
     }
 }

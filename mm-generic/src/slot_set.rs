@@ -5,11 +5,12 @@ use kernel_sync::atomic::{AtomicU64, Ordering};
 /// Slots that the kernel half of a PGD can have: 512 in a PAE kernel PMD, 256 elsewhere or fewer.
 pub(crate) const MAX_SLOTS: usize = 512;
 
-const BITS: usize = u64::BITS as usize;
+/// Slots to a word of the set.
+pub(crate) const WORD_SLOTS: usize = u64::BITS as usize;
 
 /// One bit per slot.
 pub(crate) struct SlotSet {
-    words: [AtomicU64; MAX_SLOTS / BITS],
+    words: [AtomicU64; MAX_SLOTS / WORD_SLOTS],
     /// Words that can hold a member, so that a small table costs no more than it must.
     used: usize,
 }
@@ -17,19 +18,22 @@ pub(crate) struct SlotSet {
 impl SlotSet {
     /// Makes an empty set for slots below `slots`.
     pub(crate) fn new(slots: usize) -> Self {
-        Self { words: core::array::from_fn(|_| AtomicU64::new(0)), used: slots.div_ceil(BITS) }
+        Self {
+            words: core::array::from_fn(|_| AtomicU64::new(0)),
+            used: slots.div_ceil(WORD_SLOTS),
+        }
     }
 
     /// Adds `slot`. Writers must be serialised; the store releases what they wrote before.
     pub(crate) fn insert(&self, slot: usize) {
-        let word = &self.words[slot / BITS];
-        let bits = word.load(Ordering::Relaxed) | 1 << (slot % BITS);
+        let word = &self.words[slot / WORD_SLOTS];
+        let bits = word.load(Ordering::Relaxed) | 1 << (slot % WORD_SLOTS);
         word.store(bits, Ordering::Release);
     }
 
     /// Tells whether `slot` is a member, acquiring what its writer wrote before.
     pub(crate) fn contains(&self, slot: usize) -> bool {
-        self.words[slot / BITS].load(Ordering::Acquire) >> (slot % BITS) & 1 != 0
+        self.words[slot / WORD_SLOTS].load(Ordering::Acquire) >> (slot % WORD_SLOTS) & 1 != 0
     }
 
     /// Tells whether all of `slots` are members, acquiring what their writers wrote before.
@@ -45,13 +49,19 @@ impl SlotSet {
             .sum()
     }
 
+    /// The members in words of [`WORD_SLOTS`] slots, the lowest slot in the lowest bit, acquiring what
+    /// their writers wrote before.
+    #[inline]
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
+        self.words[..self.used].iter().map(|word| word.load(Ordering::Acquire))
+    }
+
     /// Calls `visit` for each member in ascending order.
     #[inline]
     pub(crate) fn for_each(&self, mut visit: impl FnMut(usize)) {
-        for (index, word) in self.words[..self.used].iter().enumerate() {
-            let mut bits = word.load(Ordering::Acquire);
+        for (index, mut bits) in self.words().enumerate() {
             while bits != 0 {
-                visit(index * BITS + bits.trailing_zeros() as usize);
+                visit(index * WORD_SLOTS + bits.trailing_zeros() as usize);
                 bits &= bits - 1;
             }
         }
@@ -74,6 +84,7 @@ mod tests {
         set.for_each(|slot| members.push(slot));
         assert_eq!(members, [0, 63, 64, 300, 511]);
         assert_eq!(set.len(), 5);
+        assert!(set.words().eq([1 | 1 << 63, 1, 0, 0, 1 << 44, 0, 0, 1 << 63]));
         assert!(set.contains_all(63..65) && !set.contains_all(63..66) && set.contains_all(9..9));
     }
 }

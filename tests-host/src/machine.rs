@@ -4,8 +4,12 @@
 //! schemes on one of its geometries. What is asked about its PGDs is asked of the hosted MMU and of the words in
 //! the frames.
 
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arch_x86::geometry::Geometry;
@@ -18,7 +22,7 @@ use hosted::frames::HostFrames;
 use hosted::kernel::{Host, Scheme};
 use hosted::mmu::{Access, PageFault, translate};
 use hosted::world::{Leftovers, World};
-use kernel_exec::exec_mmap::exec_mmap;
+use kernel_exec::exec_mmap::{ExecMmapError, exec_mmap};
 use kernel_fork::args::CloneArgs;
 use kernel_fork::copy_process::{copy_process, first_process};
 use kernel_fork::exit::{exit, reap};
@@ -124,10 +128,16 @@ pub struct Grown {
     pub frame: Frame,
 }
 
-/// A machine that is about to boot.
+thread_local! {
+    /// The CPU that this thread is from the boot of a machine on.
+    static BOOT_CPU: RefCell<Option<Rc<HostCpu>>> = const { RefCell::new(None) };
+}
+
+/// A machine that can be booted, any number of times, in the same frames.
 pub struct Boot<G, A> {
     geometry: G,
     shape: Shape,
+    frames: &'static HostFrames,
     private: Vec<usize>,
     scheme: PhantomData<fn() -> A>,
 }
@@ -138,20 +148,40 @@ pub struct Machine<G: Geometry, A: PgdScheme<G>> {
     shape: Shape,
     init: TaskRef<MachineKernel<A>>,
     grown: Mutex<Vec<Grown>>,
+    /// Page within a slot that no growth has used in any.
+    next_page: AtomicU64,
     geometry: PhantomData<fn() -> G>,
 }
 
 impl<G: Geometry, A: PgdScheme<G>> Boot<G, A> {
     /// A machine of `geometry`, which `shape` describes.
     pub fn new(geometry: G, shape: Shape) -> Self {
-        Self { geometry, shape, private: Vec::new(), scheme: PhantomData }
+        let frames = HostFrames::new(2048).checked().leak();
+        Self { geometry, shape, frames, private: Vec::new(), scheme: PhantomData }
     }
 
-    /// Declares slots that each mm keeps for itself.
+    /// The same machine, where each mm keeps `slots` for itself.
     #[must_use]
-    pub fn private(mut self, slots: &[usize]) -> Self {
-        self.private = slots.to_vec();
-        self
+    pub fn with_private(&self, slots: &[usize]) -> Self {
+        Self { private: slots.to_vec(), ..*self }
+    }
+
+    /// The same machine in other frames.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self { private: self.private.clone(), ..Self::new(self.geometry, self.shape) }
+    }
+
+    /// The frames that its kernels run in.
+    #[must_use]
+    pub fn frames(&self) -> &'static HostFrames {
+        self.frames
+    }
+
+    /// The geometry.
+    #[must_use]
+    pub fn geometry(&self) -> G {
+        self.geometry
     }
 
     /// What the machine's geometry looks like.
@@ -166,17 +196,20 @@ impl<G: Geometry, A: PgdScheme<G>> Boot<G, A> {
     ///
     /// When an mm lacks a page of a finished growth in the end, when frames are leaked or were
     /// written after they had been freed, and when `test` panics.
-    pub fn run(self, test: impl FnOnce(&Machine<G, A>)) {
-        let frames = HostFrames::new(2048).checked().leak();
+    pub fn run(&self, test: impl FnOnce(&Machine<G, A>)) {
+        let frames = self.frames;
+        let frames_before = frames.allocated();
         let root = Slots::with_empty_reference(self.geometry, frames)
             .expect("a frame for the root")
             .root();
-        let slots = Slots::adopt(self.geometry, frames, root, self.private)
+        let slots = Slots::adopt(self.geometry, frames, root, self.private.clone())
             .expect("an empty reference, and private slots that exist");
         let tasks = Tasks::new(PID_MAX, CPUS).expect("memory for a small task list");
         let arch = Interposed::new(A::over(slots));
-        let world: World<Staged<A>> = World::boot(frames, 0, arch, InterposedWalk::new(tasks));
-        let cpu = world.cpu_online();
+        let world: World<Staged<A>> = 
+            World::boot(frames, frames_before, arch, InterposedWalk::new(tasks));
+        let cpu = Rc::new(world.cpu_online());
+        let outer = BOOT_CPU.replace(Some(Rc::clone(&cpu)));
         let mm = program(world.init_mm());
         let init =
             first_process(world.init_mm(), Some(mm), (), 0).expect("room enough").into_task();
@@ -185,18 +218,34 @@ impl<G: Geometry, A: PgdScheme<G>> Boot<G, A> {
             shape: self.shape,
             init,
             grown: Mutex::default(),
+            next_page: AtomicU64::new(0),
             geometry: PhantomData,
         };
-        test(&machine);
-        machine.assert_complete();
+        let tested = catch_unwind(AssertUnwindSafe(|| {
+            test(&machine);
+            machine.assert_complete();
+        }));
+        BOOT_CPU.set(outer);
+        if let Err(panic) = tested {
+            // Its kernel is in no state to be shut down; a panic on the way would hide this one.
+            std::mem::forget((machine, cpu));
+            resume_unwind(panic);
+        }
         let Machine { world, init, .. } = machine;
         drop(init);
-        drop(cpu);
+        drop::<Rc<HostCpu>>(cpu);
         // SAFETY: the machine's only lasting CPU has gone offline, threads of tests are scoped, and a
         // test has no place to keep references in.
         let left = unsafe { world.shut_down(self.shape.kind) };
         assert_eq!(left, Leftovers { leaked_frames: 0, pending_callbacks: 0 });
         frames.check_free_frames().expect("freed frames stay zero");
+    }
+}
+
+/// Lets the epochs go by that a task's last reference takes, and then the one of an mm that the task held.
+fn flush(cpu: &HostCpu) {
+    for _ in 0..16 {
+        cpu.rcu().flush();
     }
 }
 
@@ -254,24 +303,18 @@ impl<G: Geometry, A: PgdScheme<G>> Machine<G, A> {
         self.world.cpu_online()
     }
 
-    /// Lets time go by on another CPU until it cannot but have freed what no section holds any more.
-    pub fn pass_grace_periods(&self) {
+    /// Runs `body` on another CPU, which then frees all that no read-side section can find any more.
+    ///
+    /// With a section open on this CPU, that is nothing that the section could have found.
+    pub fn on_another_cpu(&self, body: impl FnOnce()) {
         let other = self.cpu_online();
-        for _ in 0..16 {
-            other.rcu().flush();
-        }
+        body();
+        flush(&other);
     }
 
-    /// Waits until everything that was let go has been freed. Not to be called in a read-side section.
-    ///
-    /// # Panics
-    ///
-    /// When this thread is in a read-side section.
+    /// Frees what has been let go. Not in a read-side section.
     pub fn rcu_barrier(&self) {
-        let cpu = self.cpu_online();
-        drop(HostRcu::read_lock());
-        cpu.rcu().synchronize().expect("no section is open here");
-        self.pass_grace_periods();
+        BOOT_CPU.with_borrow(|cpu| cpu.as_deref().into_iter().for_each(flush));
     }
 
     // What tasks do.
@@ -309,10 +352,26 @@ impl<G: Geometry, A: PgdScheme<G>> Machine<G, A> {
     ///
     /// When the task cannot exec, or the machine is full.
     pub fn exec(&self, cpu: usize, task: &TaskRef<MachineKernel<A>>) {
+        self.try_exec(cpu, task).expect("a user task with one thread");
+    }
+
+    /// Gives `task`, which runs on CPU number `cpu`, a new program, if it may have one.
+    ///
+    /// # Errors
+    ///
+    /// As [`exec_mmap`].
+    ///
+    /// # Panics
+    ///
+    /// When the machine is full.
+    pub fn try_exec(
+        &self,
+        cpu: usize,
+        task: &TaskRef<MachineKernel<A>>,
+    ) -> Result<(), ExecMmapError> {
         let mm = program(self.init_mm());
         // SAFETY: one thread plays the CPU at a time, and it runs nothing else meanwhile.
-        let old = unsafe { exec_mmap(task, self.loaded(cpu), mm) };
-        drop(old.expect("a user task with one thread"));
+        unsafe { exec_mmap(task, self.loaded(cpu), mm) }.map(drop)
     }
 
     /// Ends `task`, and reaps whatever zombie there is.
@@ -396,7 +455,7 @@ impl<G: Geometry, A: PgdScheme<G>> Machine<G, A> {
     ///
     /// When the machine is full.
     pub fn grow(&self, slots: Range<usize>) -> Vec<Grown> {
-        let page = self.next_page();
+        let page = self.next_page.fetch_add(1, Ordering::Relaxed);
         let range = self.try_grow_page(slots.clone(), page).expect("slots of the kernel half");
         let mapped: Vec<_> = slots
             .map(|slot| {
@@ -435,12 +494,6 @@ impl<G: Geometry, A: PgdScheme<G>> Machine<G, A> {
     /// Forgets a page that a test has taken out of the kernel half.
     pub fn forget(&self, addr: u64) {
         self.lock_grown().retain(|grown| grown.addr != addr);
-    }
-
-    /// A page number that no growth has used in any slot.
-    fn next_page(&self) -> u64 {
-        let offset = |grown: &Grown| (grown.addr - self.shape.addr(grown.slot)) / PAGE_SIZE;
-        self.lock_grown().iter().map(offset).max().map_or(0, |page| page + 1)
     }
 
     fn lock_grown(&self) -> MutexGuard<'_, Vec<Grown>> {
@@ -519,50 +572,59 @@ impl<G: Geometry, A: PgdScheme<G>> Machine<G, A> {
 
 /// Makes a test of each function named, for each geometry and each scheme.
 ///
-/// The function takes a running [`Machine`], or, behind `boots`, a [`Boot`]. Behind `late`, only the lockless
-/// scheme runs it.
+/// The function takes a running [`Machine`], or, behind `boots`, a [`Boot`] to run as many as it likes. Behind `late`,
+/// only the lockless scheme runs it.
 #[macro_export]
 macro_rules! on_every_machine {
     ($($test:ident),* $(,)?) => {
-        $crate::on_every_machine! { @scheme locked, LockedPgds, (run): $($test),* }
-        #[cfg(feature = "pgd-init-late")]
-        $crate::on_every_machine! { @scheme late, LatePgds, (run): $($test),* }
+        $($crate::on_every_machine! { @test $test, (run): locked, late })*
     };
     (late: $($test:ident),* $(,)?) => {
-        #[cfg(feature = "pgd-init-late")]
-        $crate::on_every_machine! { @scheme late_only, LatePgds, (run): $($test),* }
+        $($crate::on_every_machine! { @test $test, (run): late })*
     };
     (boots: $($test:ident),* $(,)?) => {
-        $crate::on_every_machine! { @scheme boots_locked, LockedPgds, (boot): $($test),* }
+        $($crate::on_every_machine! { @test $test, (boot): locked, late })*
+    };
+    (late boots: $($test:ident),* $(,)?) => {
+        $($crate::on_every_machine! { @test $test, (boot): late })*
+    };
+    (@test $test:ident, $how:tt: $($scheme:ident),*) => {
+        mod $test {
+            $($crate::on_every_machine! { @$scheme $test, $how })*
+        }
+    };
+    (@locked $test:ident, $how:tt) => {
+        mod locked {
+            $crate::on_every_machine! { @scheme $test, LockedPgds, $how }
+        }
+    };
+    (@late $test:ident, $how:tt) => {
         #[cfg(feature = "pgd-init-late")]
-        $crate::on_every_machine! { @scheme boots_late, LatePgds, (boot): $($test),* }
-    };
-    (@scheme $module:ident, $scheme:ident, $how:tt: $($test:ident),*) => {
-        mod $module {
-            use arch_x86::geometry::{LongMode, PaePrivate, PaeShared, TwoLevel};
-            use $crate::machine::{$scheme, Boot};
-            use $crate::shape::Shape;
-            $(mod $test {
-                use super::*;
-                use super::super::$test as test;
-                $crate::on_every_machine! { @geometry $scheme, $how: two_level, TwoLevel, TwoLevel, TWO_LEVEL }
-                $crate::on_every_machine! { @geometry $scheme, $how: pae_shared, PaeShared, PaeShared, PAE_SHARED }
-                $crate::on_every_machine! { @geometry $scheme, $how: pae_private, PaePrivate, PaePrivate, PAE_PRIVATE }
-                $crate::on_every_machine! { @geometry $scheme, $how: four_level, LongMode, LongMode::FOUR_LEVEL, FOUR_LEVEL }
-                $crate::on_every_machine! { @geometry $scheme, $how: five_level, LongMode, LongMode::FIVE_LEVEL, FIVE_LEVEL }
-            })*
+        mod late {
+            $crate::on_every_machine! { @scheme $test, LatePgds, $how }
         }
     };
-    (@geometry $scheme:ident, (run): $name:ident, $type:ty, $value:expr, $shape:ident) => {
+    (@scheme $test:ident, $scheme:ident, $how:tt) => {
+        use arch_x86::geometry::{LongMode, PaePrivate, PaeShared, TwoLevel};
+        use super::super::$test as test;
+        use $crate::machine::{$scheme as Pgds, Boot};
+        use $crate::shape::Shape;
+        $crate::on_every_machine! { @geometry $how: two_level, TwoLevel, TwoLevel, TWO_LEVEL }
+        $crate::on_every_machine! { @geometry $how: pae_shared, PaeShared, PaeShared, PAE_SHARED }
+        $crate::on_every_machine! { @geometry $how: pae_private, PaePrivate, PaePrivate, PAE_PRIVATE }
+        $crate::on_every_machine! { @geometry $how: four_level, LongMode, LongMode::FOUR_LEVEL, FOUR_LEVEL }
+        $crate::on_every_machine! { @geometry $how: five_level, LongMode, LongMode::FIVE_LEVEL, FIVE_LEVEL }
+    };
+    (@geometry (run): $name:ident, $type:ty, $value:expr, $shape:ident) => {
         #[test]
         fn $name() {
-            Boot::<$type, $scheme<$type>>::new($value, Shape::$shape).run(test);
+            Boot::<$type, Pgds<$type>>::new($value, Shape::$shape).run(test);
         }
     };
-    (@geometry $scheme:ident, (boot): $name:ident, $type:ty, $value:expr, $shape:ident) => {
+    (@geometry (boot): $name:ident, $type:ty, $value:expr, $shape:ident) => {
         #[test]
         fn $name() {
-            test(Boot::<$type, $scheme<$type>>::new($value, Shape::$shape));
+            test(&Boot::<$type, Pgds<$type>>::new($value, Shape::$shape));
         }
     };
 }

@@ -6,6 +6,7 @@ mod initramfs;
 mod kernel_image;
 mod loom;
 mod mutants;
+mod no_std;
 mod qemu;
 mod symbols;
 mod zero_cost;
@@ -34,6 +35,8 @@ enum Command {
     Loom(loom::Arguments),
     /// Run every mutant of the protocol and write docs/mutants.md
     Mutants(mutants::Arguments),
+    /// Prove that no std is in the product crates
+    NoStd(no_std::Arguments),
     /// Prove that the hook costs nothing where an architecture leaves it alone
     ZeroCost(zero_cost::Arguments),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::BootTest(arguments) => boot_test::run(&arguments),
         Command::Loom(arguments) => loom::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
+        Command::NoStd(arguments) => no_std::run(&arguments),
         Command::ZeroCost(arguments) => zero_cost::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,1 +1,52 @@
-fn main(){}
+//! Fork, exit and reaping of a small process, against the locked scheme, by number of threads.
+//!
+//! The two kernels are alike but for the scheme, and take turns of a few milliseconds. With one thread,
+//! the difference is an uncontended lock and a list entry at birth and at death against a barrier and a
+//! generation number. With more, it is whether forks and exits on different CPUs meet.
+
+use arch_x86::late::LateInit;
+use arch_x86::locked::Locked;
+use benches::kernel::{BenchKernel, UserHalf};
+use benches::session::{Axes, Match, Session};
+use std::time::Duration;
+
+/// Forks of each thread in a turn.
+const FORKS: u64 = 1000;
+
+/// CPUs of the kernels, and threads at most.
+const CPUS: usize = 2;
+
+/// Frames of each kernel. Each thread's list keeps up to 256 of them.
+const FRAMES: usize = 1 << 16;
+
+fn main() {
+    let axes = Axes {
+        x: "threads",
+        y: "forks and exits per second",
+        from_ns: |ns, threads| threads as f64 * 1e9 / ns,
+    };
+    let mut session = Session::begin("fork_exit", axes, |criterion| {
+        criterion
+            .warm_up_time(Duration::from_millis(500))
+            .measurement_time(Duration::from_secs(4))
+            .sample_size(40)
+    });
+    for (group, user) in [("empty", UserHalf::Empty), ("one page", UserHalf::OnePage)] {
+        let late = BenchKernel::boot(FRAMES, CPUS, user, LateInit::new);
+        let locked = BenchKernel::boot(FRAMES, CPUS, user, Locked::new);
+        for threads in 1..=CPUS {
+            let of = Match { group, variant: "late", base: "locked", x: threads as u64 };
+            session.compare(
+                of,
+                FORKS,
+                |forks| late.fork_exit(threads, forks),
+                |forks| locked.fork_exit(threads, forks),
+            );
+        }
+        late.shut_down();
+        locked.shut_down();
+    }
+    session.aim("late to locked, 1 thread", 1.0, |of| of.x == 1);
+    session.aim("late to locked, 2 threads", 1.0, |of| of.x == 2);
+    session.finish();
+}

@@ -3,7 +3,9 @@
 //! # Rivals
 //!
 //! - `late`: this project, nothing grew meanwhile: stamp, copy of the populated slots, fence, one load.
-//! - `late, grew`: the same, and the kernel grew by one slot between `pgd_alloc` and late init.
+//! - `late, spread`: the same, with the populated slots as far apart as can be, each on a cache line of
+//!   its own while there are lines enough. Everywhere else they lie side by side.
+//! - `late, grew`: as `late`, and the kernel grew by one slot between `pgd_alloc` and late init.
 //! - `locked`: copy and registration under `pgd_lock`. What `pgd_free` costs is not in it.
 //! - `copy`: 2 KiB by `memcpy`, which is all that a kernel with preallocated slots does. It needs no late
 //!   init, and no empty slots to begin with.
@@ -15,7 +17,7 @@
 //!
 //! Frames come zeroed, as the `Frames` contract says, and that is not timed, except in `zeroed late` and
 //! `zeroed copy`: there the first zeroes 4 KiB, and the second only the 2 KiB of the user half, which is
-//! all that it needs. A kernel whose frames are zeroed when freed, or by idle CPUs, is nearer to
+//! all that it needs; `zeroed copy, fence` is the latter with a full barrier. A kernel whose frames are zeroed when freed, or by idle CPUs, is nearer to
 //! the other figures.
 //!
 //! # Warm and cold
@@ -42,7 +44,7 @@ use mm_generic::frames::{Frame, Frames};
 /// Bytes in a kernel half.
 const HALF: usize = 2048;
 
-/// PGDs in the ring: their halves, or all of them if they are zeroed, fit a first-level cache.
+/// PGDs in the ring. All of them fit a first-level cache.
 const RING: usize = 4;
 
 /// Iterations of a turn. Where the kernel grows in the middle, each needs a PGD of its own.
@@ -63,20 +65,16 @@ fn main() {
     for &caches in caches {
         for &x in slots {
             whole(&mut session, caches, x);
+            spread(&mut session, caches, x);
             zeroed(&mut session, caches, x);
             grown_meanwhile(&mut session, caches, x);
         }
         late_init_alone(&mut session, caches);
     }
-    let late_to_copy = |of: &Match| of.variant == "late" && of.base == "copy";
-    session.aim("late, up to 16 slots, to copy", 1.0, |of| late_to_copy(of) && of.x <= 16);
-    session.aim("late, any number of slots, to copy", 1.5, late_to_copy);
-    session.aim("zeroed late, up to 16 slots, to zeroed copy", 1.0, |of| {
-        of.variant == "zeroed late" && of.x <= 16
+    session.aim("late and late, spread, up to 16 slots, to copy", 1.0, |of| {
+        matches!(of.variant, "late" | "late, spread") && of.x <= 16
     });
-    session.aim("zeroed late, any number of slots, to zeroed copy", 1.5, |of| {
-        of.variant == "zeroed late"
-    });
+    session.aim("late, 256 slots, to copy", 1.5, |of| of.variant == "late" && of.x == 256);
     session.aim("init late, nothing grew, to fence and load", 1.1, |of| of.variant == "init late");
     session.finish();
 }
@@ -166,18 +164,21 @@ impl Ground {
         Self { frames: RingFrames::leak(FRAMES) }
     }
 
-    /// Makes a kernel with `slots` slots; its PGDs come from a ring of `ring` frames.
-    fn kernel<A: ArchPgd>(&self, slots: u64, ring: usize, arch: impl FnOnce(Slots<LongMode, RingFrames>) -> A) -> A {
+    /// Makes a kernel with `slots` populated; its PGDs come from a ring of `ring` frames.
+    fn kernel<A: ArchPgd>(
+        &self,
+        slots: impl IntoIterator<Item = u64>,
+        ring: usize,
+        scheme: fn(Slots<LongMode, RingFrames>) -> A,
+    ) -> A {
         self.frames.reset();
         let empty = Slots::with_empty_reference(LongMode::FOUR_LEVEL, self.frames);
-        let arch = arch(empty.expect("frames for 256 tables and more"));
-        grow(&arch, 0, slots);
+        let arch = scheme(empty.expect("frames for 256 tables and more"));
+        for slot in slots {
+            grow(&arch, slot);
+        }
         self.frames.close(ring);
         arch
-    }
-
-    fn late(&self, slots: u64, ring: usize) -> Late {
-        self.kernel(slots, ring, LateInit::new)
     }
 
     /// Flushes what a new PGD in `frame` is made from.
@@ -187,12 +188,15 @@ impl Ground {
         flush(core::ptr::from_ref(arch).cast(), size_of::<A>());
     }
 
-    /// Zeroes the first `len` bytes of the frame that comes next.
+    /// Zeroes the first `len` bytes, one half or both, of the frame that comes next.
     #[inline(always)]
     fn zero_next(&self, len: usize) {
         let bytes = self.frames.bytes(self.frames.next()).cast::<u8>();
-        // SAFETY: the frame's own bytes, at most all of them, and only this thread has it.
-        unsafe { bytes.write_bytes(0, len) };
+        // By halves, whoever zeroes: a C library may change its ways between 2 KiB and 4 KiB.
+        for half in (0..len).step_by(HALF) {
+            // SAFETY: half of the frame's own bytes, and only this thread has it.
+            unsafe { bytes.add(half).write_bytes(0, HALF) };
+        }
     }
 
     /// Makes a PGD as a kernel does whose slots are all preallocated.
@@ -217,14 +221,12 @@ impl Ground {
     }
 }
 
-/// Populates slots `from..to` of the reference.
-fn grow<A: ArchPgd>(arch: &A, from: u64, to: u64) {
+/// Populates one slot of the reference.
+fn grow<A: ArchPgd>(arch: &A, slot: u64) {
     let span = LongMode::FOUR_LEVEL.slot_span();
     let half = arch.kernel_half();
-    for slot in from..to {
-        let range = half.range(half.first + slot * span, span).expect("a slot of the kernel half");
-        arch.populate_kernel(range).expect("frames for 256 tables");
-    }
+    let range = half.range(half.first + slot * span, span).expect("a slot of the kernel half");
+    arch.populate_kernel(range).expect("frames for 256 tables");
 }
 
 /// One PGD from `pgd_alloc` to ready.
@@ -241,7 +243,7 @@ fn whole(session: &mut Session, caches: Caches, x: u64) {
     let chunk = caches.chunk(CHUNK);
 
     let ground = Ground::new();
-    let arch = ground.late(x, RING);
+    let arch = ground.kernel(0..x, RING, LateInit::new);
     let reference = arch.reference_root();
     let evict = |_| ground.evict(&arch, ground.frames.next());
     let late = |n| {
@@ -266,7 +268,7 @@ fn whole(session: &mut Session, caches: Caches, x: u64) {
     ground.check(&arch, ground.copy(reference), x);
 
     let (ground, rival) = (Ground::new(), ground);
-    let locked = ground.kernel(x, RING, Locked::new);
+    let locked = ground.kernel(0..x, RING, Locked::new);
     let mut pgds = Vec::with_capacity(chunk as usize);
     let register = |n| {
         let evict = |_| ground.evict(&locked, ground.frames.next());
@@ -286,11 +288,32 @@ fn whole(session: &mut Session, caches: Caches, x: u64) {
     session.compare(Match { group, variant: "locked", base: "copy", x }, chunk, register, copy);
 }
 
+/// Late against the plain copy, where the populated slots share as few cache lines as can be.
+fn spread(session: &mut Session, caches: Caches, x: u64) {
+    let ground = Ground::new();
+    let arch = ground.kernel((0..x).map(|slot| slot * (256 / x)), RING, LateInit::new);
+    let reference = arch.reference_root();
+    let evict = |_| ground.evict(&arch, ground.frames.next());
+    let late = |n| {
+        caches.time(n, evict, |_| {
+            black_box(make_late(&arch));
+        })
+    };
+    let copy = |n| {
+        caches.time(n, evict, |_| {
+            black_box(ground.copy(reference));
+        })
+    };
+    let of = Match { group: caches.name(), variant: "late, spread", base: "copy", x };
+    session.compare(of, caches.chunk(CHUNK), late, copy);
+    ground.check(&arch, make_late(&arch).root(), x);
+}
+
 /// Late against copy, with the zeroing that each needs.
 fn zeroed(session: &mut Session, caches: Caches, x: u64) {
     let group = caches.name();
     let ground = Ground::new();
-    let arch = ground.late(x, RING);
+    let arch = ground.kernel(0..x, RING, LateInit::new);
     let reference = arch.reference_root();
     let evict = |_| {
         ground.evict(&arch, ground.frames.next());
@@ -308,9 +331,18 @@ fn zeroed(session: &mut Session, caches: Caches, x: u64) {
             black_box(ground.copy(reference));
         })
     };
-    let of = Match { group, variant: "zeroed late", base: "zeroed copy", x };
-    session.compare(of, caches.chunk(CHUNK), late, copy);
+    let fenced = |n| {
+        caches.time(n, evict, |_| {
+            ground.zero_next(HALF);
+            black_box(ground.copy(reference));
+            smp_mb();
+        })
+    };
+    let chunk = caches.chunk(CHUNK);
+    let of = |variant| Match { group, variant, base: "zeroed copy", x };
+    session.compare(of("zeroed late"), chunk, late, copy);
     ground.check(&arch, make_late(&arch).root(), x);
+    session.compare(of("zeroed copy, fence"), chunk, fenced, copy);
 }
 
 /// Late with a growth between `pgd_alloc` and late init, which has to find it; and that late init alone.
@@ -318,12 +350,12 @@ fn grown_meanwhile(session: &mut Session, caches: Caches, x: u64) {
     let group = caches.name();
     let chunk = caches.chunk(GREW_CHUNK);
     let (ground, rival) = (Ground::new(), Ground::new());
-    let fixed = rival.late(x, chunk as usize);
+    let fixed = rival.kernel(0..x, chunk as usize, LateInit::new);
     let reference = fixed.reference_root();
 
     // Returns the times of `pgd_alloc` and of late init.
     let grew = |n| {
-        let arch = ground.late(x - 1, chunk as usize);
+        let arch = ground.kernel(0..x - 1, chunk as usize, LateInit::new);
         let mut pgds = Vec::with_capacity(n as usize);
         // Making the kernel anew has cooled the frames down.
         (0..n).for_each(|_| drop(black_box(arch.pgd_alloc())));
@@ -331,7 +363,7 @@ fn grown_meanwhile(session: &mut Session, caches: Caches, x: u64) {
         let alloc =
             caches.time(n, evict, |_| pgds.push(arch.pgd_alloc().expect("a ring has no end")));
         ground.frames.open();
-        grow(&arch, x - 1, x);
+        grow(&arch, x - 1);
         let evict = |index: usize| ground.evict(&arch, pgds[index].root());
         let late = caches.time(n, evict, |index| arch.pgd_init_late(&pgds[index]));
         ground.check(&arch, pgds[0].root(), x);
@@ -348,27 +380,28 @@ fn grown_meanwhile(session: &mut Session, caches: Caches, x: u64) {
     };
     session.compare(Match { group, variant: "late, grew", base: "copy", x }, chunk, whole, copy);
     let of = Match { group, variant: "init late, grew", base: "fence, load", x };
-    session.compare(of, chunk, |n| grew(n).1, |n| floor(caches, n));
+    session.compare(of, chunk, |n| grew(n).1, |n| floor(&fixed, &rival, caches, n));
 }
 
 /// Late init when nothing grew, against the least that it could be.
 fn late_init_alone(session: &mut Session, caches: Caches) {
     let ground = Ground::new();
-    let arch = ground.late(16, RING);
+    let arch = ground.kernel(0..16, RING, LateInit::new);
+    // What the PGD's structure says was written a moment ago, by `pgd_alloc`; it is not cold.
     let pgd = arch.pgd_alloc().expect("a ring has no end");
-    let evict = |_| {
-        ground.evict(&arch, pgd.root());
-        flush((&raw const pgd).cast(), size_of::<LatePgd>());
-    };
+    let evict = |_| ground.evict(&arch, pgd.root());
     let late = |n| caches.time(n, evict, |_| arch.pgd_init_late(black_box(&pgd)));
     let of = Match { group: caches.name(), variant: "init late", base: "fence, load", x: 16 };
-    session.compare(of, caches.chunk(CHUNK), late, |n| floor(caches, n));
+    session.compare(of, caches.chunk(CHUNK), late, |n| floor(&arch, &ground, caches, n));
 }
 
-/// A full barrier and one load.
-fn floor(caches: Caches, n: u64) -> Duration {
+/// A full barrier and one load, of a line that is as warm or cold as the others.
+fn floor<A: ArchPgd>(arch: &A, ground: &Ground, caches: Caches, n: u64) -> Duration {
     let word = AtomicU64::new(1);
-    let evict = |_| flush((&raw const word).cast(), size_of::<AtomicU64>());
+    let evict = |_| {
+        ground.evict(arch, arch.reference_root());
+        flush((&raw const word).cast(), size_of::<AtomicU64>());
+    };
     caches.time(n, evict, |_| {
         smp_mb();
         black_box(black_box(&word).load(Ordering::Acquire));

@@ -304,6 +304,15 @@ impl EpochCpu {
         while self.run_one() {}
     }
 
+    /// Returns how many callbacks are in this CPU's open batch.
+    ///
+    /// Nobody else can seal them, and what [`EpochCpu::flush`] runs may queue more. A CPU that is about to
+    /// halt flushes until this is zero; otherwise the callbacks wait, and a barrier with them, until it wakes.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.open.borrow().len()
+    }
+
     /// Waits until every read-side section that existed at the call, on any CPU, has ended. Linux's
     /// `synchronize_rcu()`. Runs no callbacks, so locks may be held, unless a section waits for them.
     ///
@@ -409,5 +418,29 @@ pub struct EpochGuard {
 impl fmt::Debug for EpochGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EpochGuard").finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use alloc::sync::Arc;
+
+    use kernel_sync::atomic::{AtomicBool, Ordering};
+
+    use super::EpochDomain;
+
+    /// A CPU read the generation, a whole barrier passed, and then the CPU queued. The next barrier
+    /// finds the callback under the parity that it takes for done with.
+    #[test]
+    fn barrier_waits_for_a_callback_of_a_stale_generation() {
+        let domain = EpochDomain::new();
+        let cpu = domain.register();
+        domain.shared.generation.0.store(1, Ordering::Relaxed);
+        cpu.open_since.set(Some(0));
+        let ran = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&ran);
+        cpu.call_rcu(move || flag.store(true, Ordering::Relaxed));
+        domain.barrier(&cpu).expect("outside sections");
+        assert!(ran.load(Ordering::Relaxed));
     }
 }

@@ -63,9 +63,17 @@ pub fn quiesce() {
     member().quiesce();
 }
 
-/// Helps grace periods on, and runs all callbacks that are ready. Where no lock is held.
+/// Helps grace periods on, runs all callbacks that are ready, and leaves none that only this processor
+/// could see to. Where no lock is held; before a processor halts.
 pub fn flush() {
-    member().flush();
+    let member = member();
+    loop {
+        member.flush();
+        // What has run may have queued more: a task's last reference may hold its process's last.
+        if member.queued() == 0 {
+            return;
+        }
+    }
 }
 
 /// Returns how many callbacks wait, on all processors.

@@ -95,7 +95,8 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
     fn pgd_alloc(&self) -> Result<MutantPgd, PgdAllocError> {
         let reference = self.slots.reference();
         let root = self.slots.alloc_root()?;
-        let mut stamp = reference.copy_populated(self.slots.of(root));
+        // SAFETY: made above, and handed to nobody yet.
+        let mut stamp = unsafe { reference.copy_populated(self.slots.of(root)) };
         if self.is(Mutant::StampAfterCopy) {
             stamp = reference.stamp();
         }

@@ -2,97 +2,141 @@
 //!
 //! Storming at random, two CPUs seldom meet within the nanoseconds in which a missing barrier shows.
 //! Here everything that takes time is done before the two meet, and then one runs the few instructions from the
-//! publication to the end of late init, the other a growth, each after a random delay.
+//! publication to the end of late init, the other a growth, one of them after a random delay.
+//!
+//! A lost update needs a store that is still in its CPU's store buffer when the other CPU has done its
+//! load. So the lines that are loaded are brought into the caches first: the generation by `pgd_alloc`, the
+//! place on the task list by a walk that has nothing to do. The stores then have to wait for the
+//! other CPU's copies to go, and the loads wait for nothing.
 
-use std::hint::spin_loop;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::hint::black_box;
+use std::sync::atomic::Ordering;
 
-use hosted::kernel::Scheme;
+use hosted::cpu::{HostCpu, HostRcu};
+use hosted::kernel::{Host, Scheme};
+use kernel_fork::exit::exit;
+use kernel_sync::Rcu;
 use kernel_task::insert::Insertion;
-use kernel_task::process::Process;
+use kernel_task::process::{ExitStatus, Process};
 use kernel_task::task::TaskKind;
+use mm_generic::loaded::LoadedMm;
 use mm_generic::publish::NewMm;
+use mm_generic::walk::Walkers;
 
-use crate::worker::Worker;
+use crate::ground::Ground;
+use crate::random::Random;
+use crate::tally::Tally;
 
-/// Where the two CPUs of a duel meet: each writes one counter and reads the other.
-#[derive(Default)]
-pub(crate) struct Meeting {
-    counters: [Counter; 2],
+/// Longest delay of the publication, in steps of about a cycle.
+const LONGEST: u64 = 4096;
+
+/// By how much the delay follows the outcome of a duel, and how much chance is added to it.
+const STEP: u64 = 16;
+const CHANCE: u64 = 128;
+
+/// One of the two CPUs of a round of duels.
+///
+/// There is no task in these rounds but the one that is being published, so that a walk comes to
+/// it at once.
+pub(crate) struct Duellist<'a, S: Scheme> {
+    ground: &'a Ground<S>,
+    cpu: usize,
+    loaded: &'static LoadedMm<Host<S>>,
+    random: Random,
+    /// Where the two sides come first equally often. Found by trying.
+    delay: u64,
+    seen: usize,
+    tally: Tally,
+    /// Last, so that what is dropped before is dropped on a CPU.
+    host: HostCpu,
 }
 
-#[derive(Default)]
-#[repr(align(128))]
-struct Counter(AtomicU64);
-
-/// Longest delay after the meeting, in spins of a few nanoseconds each.
-const DELAY: u64 = 64;
-
-impl Meeting {
-    /// Waits until both sides have come here `times` times. Returns false when `stopped` says that the other will not come.
-    fn wait(&self, side: usize, times: u64, stopped: impl Fn() -> bool) -> bool {
-        self.counters[side].0.store(times, Ordering::Release);
-        let mut spins = 0_u32;
-        while self.counters[1 - side].0.load(Ordering::Acquire) < times {
-            spins += 1;
-            if spins.is_multiple_of(1 << 12) {
-                if stopped() {
-                    return false;
-                }
-                std::thread::yield_now();
-            }
-            spin_loop();
+impl<'a, S: Scheme> Duellist<'a, S> {
+    /// Brings CPU number `cpu`, 0 or 1, online.
+    pub(crate) fn new(ground: &'a Ground<S>, cpu: usize, random: Random) -> Self {
+        let host = ground.world.cpu_online();
+        let loaded = ground.world.tasks().loaded(cpu).expect("a CPU of this kernel");
+        // SAFETY: this thread is the CPU.
+        unsafe { loaded.leave_mm(ground.world.init_mm()) };
+        Self {
+            ground,
+            cpu,
+            loaded,
+            random,
+            delay: LONGEST / 8,
+            seen: 0,
+            tally: Tally::default(),
+            host,
         }
-        true
     }
-}
 
-impl<S: Scheme> Worker<'_, S> {
-    /// Fights `duels` duels as side 0, which publishes, or side 1, which grows.
-    pub(crate) fn duel(&mut self, side: usize, duels: u64) {
-        for number in 1..=duels {
-            let prepared = (side == 0).then(|| self.prepare());
-            if !self.meet(side, 2 * number - 1) {
-                return;
-            }
-            for _ in 0..self.random.below(DELAY) {
-                spin_loop();
-            }
-            match prepared {
-                Some((mm, insertion)) => {
-                    let (published, task) = mm.publish(insertion);
-                    let ready = published.init_late();
-                    self.tally.forks += 1;
-                    // The growth has returned at the second meeting: its address must be there.
-                    let met = self.meet(side, 2 * number);
-                    drop(ready);
-                    self.load(&task);
-                    self.end(&task);
-                    if !met {
-                        return;
-                    }
-                }
-                None => {
-                    if self.ground.grow() {
-                        self.tally.growths += 1;
-                    }
-                    if !self.meet(side, 2 * number) {
-                        return;
-                    }
-                    self.resolve_new();
-                }
+    /// Duels until the kernel half is used up: CPU 0 publishes, CPU 1 grows.
+    pub(crate) fn duel(&mut self) -> Tally {
+        for number in 1.. {
+            let met = if self.cpu == 0 { self.publish(number) } else { self.grow(number) };
+            if !met {
+                break;
             }
             self.host.rcu().quiesce();
         }
+        self.tally
     }
 
-    fn meet(&self, side: usize, times: u64) -> bool {
+    fn publish(&mut self, number: u64) -> bool {
+        let (mm, insertion) = self.prepare();
+        // The other one reads what a walk reads, between these two.
+        if !self.meet(3 * number - 2) || !self.meet(3 * number - 1) {
+            return false;
+        }
+        for step in 0..self.delay + self.random.below(CHANCE) {
+            black_box(step);
+        }
+        let (published, task) = mm.publish(insertion);
+        let ready = published.init_late();
+        // Where the growth came first, its slot is there by now; the delay was too long.
+        self.delay = if self.ground.has_slot_of(number - 1, ready.mm().root().phys()) {
+            self.delay.saturating_sub(STEP)
+        } else {
+            (self.delay + STEP).min(LONGEST)
+        };
+        self.tally.forks += 1;
+        // The growth has returned at the third meeting: its address must be there.
+        let met = self.meet(3 * number);
+        // SAFETY: this thread is the CPU, and the task holds the mm.
+        unsafe { self.loaded.switch_mm(ready) };
+        let (seen, cr3) = (self.seen, self.host.cr3());
+        self.seen = self.ground.resolve(seen, cr3, &mut self.tally);
+        // SAFETY: this thread is the CPU.
+        unsafe { self.loaded.leave_mm(self.ground.world.init_mm()) };
+        exit(self.ground.world.init_mm(), &task, ExitStatus::Exited(0), task.process());
+        self.tally.exits += 1;
+        met
+    }
+
+    fn grow(&mut self, number: u64) -> bool {
+        if !self.meet(3 * number - 2) {
+            return false;
+        }
+        let rcu = HostRcu::read_lock();
+        self.ground.world.tasks().for_each_published(&rcu, &mut |_mm| {});
+        drop(rcu);
+        if !self.meet(3 * number - 1) {
+            return false;
+        }
+        if !self.ground.grow() {
+            return false;
+        }
+        self.tally.growths += 1;
+        self.meet(3 * number)
+    }
+
+    fn meet(&self, times: u64) -> bool {
         let ground = self.ground;
-        ground.meeting.wait(side, times, || ground.stop.load(Ordering::Relaxed))
+        ground.meeting.wait(self.cpu, times, || ground.stop.load(Ordering::Relaxed))
     }
 
     /// Makes a process that lacks nothing but its publication.
-    fn prepare(&self) -> (NewMm<hosted::kernel::Host<S>>, Insertion<'static, hosted::kernel::Host<S>>) {
+    fn prepare(&self) -> (NewMm<Host<S>>, Insertion<'static, Host<S>>) {
         let mm = NewMm::new(self.ground.world.init_mm()).expect("frames enough");
         let reservation = self.ground.world.tasks().pids().alloc(self.cpu).expect("a free pid");
         let process = Process::try_new(reservation.pid()).expect("heap enough");

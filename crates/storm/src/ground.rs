@@ -10,7 +10,7 @@ use kernel_task::task::TaskRef;
 use mm_generic::frames::{Frames, PAGE_SIZE};
 use mm_generic::prot::Prot;
 
-use crate::duel::Meeting;
+use crate::meeting::Meeting;
 use crate::tally::Tally;
 
 /// The kernel half of a geometry, in the manual's numbers.
@@ -22,6 +22,8 @@ pub(crate) struct Half {
     /// Bytes that one slot maps.
     pub(crate) slot_span: u64,
     pub(crate) slots: u64,
+    /// Level of the table that the slots are in, counted from 1 for the tables that map pages.
+    pub(crate) slot_level: u8,
     /// Growths into each slot; the first of them populates it.
     pub(crate) growths_per_slot: u64,
 }
@@ -44,8 +46,6 @@ struct Grown {
 pub(crate) struct Ground<S: Scheme> {
     pub(crate) world: World<S>,
     pub(crate) half: Half,
-    /// Orphans go to this process.
-    pub(crate) init: TaskRef<Host<S>>,
     /// Tasks that one CPU gives another to run.
     inboxes: Vec<Mutex<Vec<TaskRef<Host<S>>>>>,
     next_growth: AtomicU64,
@@ -56,11 +56,10 @@ pub(crate) struct Ground<S: Scheme> {
 }
 
 impl<S: Scheme> Ground<S> {
-    pub(crate) fn new(world: World<S>, half: Half, init: TaskRef<Host<S>>, cpus: usize) -> Self {
+    pub(crate) fn new(world: World<S>, half: Half, cpus: usize) -> Self {
         Self {
             world,
             half,
-            init,
             inboxes: (0..cpus).map(|_| Mutex::default()).collect(),
             next_growth: AtomicU64::new(0),
             log: (0..half.growths()).map(|_| Grown::default()).collect(),
@@ -88,9 +87,7 @@ impl<S: Scheme> Ground<S> {
             self.stop.store(true, Ordering::Relaxed);
             return false;
         }
-        let slot = number / self.half.growths_per_slot;
-        let page = number % self.half.growths_per_slot;
-        let addr = self.half.first + slot * self.half.slot_span + page * PAGE_SIZE;
+        let (slot, addr) = self.place_of(number);
         // Now and then a range over two slots: one walk brings both.
         let both = number % 16 == 5 && slot + 1 < self.half.slots;
         let len = if both { self.half.slot_span } else { PAGE_SIZE };
@@ -104,6 +101,23 @@ impl<S: Scheme> Ground<S> {
         grown.phys.store(frame.phys(), Ordering::Relaxed);
         grown.addr.store(addr, Ordering::Release);
         true
+    }
+
+    /// The slot and the address of growth number `number`.
+    fn place_of(&self, number: u64) -> (u64, u64) {
+        let slot = number / self.half.growths_per_slot;
+        let page = number % self.half.growths_per_slot;
+        (slot, self.half.first + slot * self.half.slot_span + page * PAGE_SIZE)
+    }
+
+    /// Tells whether the PGD at `cr3` has the slot of growth number `number` at this moment.
+    pub(crate) fn has_slot_of(&self, number: u64, cr3: u64) -> bool {
+        let (_, addr) = self.place_of(number);
+        let frames = self.world.frames();
+        match translate(frames, self.half.kind, cr3, addr, Access::KERNEL_READ) {
+            Ok(_) => true,
+            Err(fault) => fault.level < self.half.slot_level,
+        }
     }
 
     /// Resolves logged growths from number `from` on through the PGD at `cr3`, as the MMU does, and

@@ -7,6 +7,7 @@
 
 mod duel;
 mod ground;
+mod meeting;
 mod options;
 mod random;
 mod report;

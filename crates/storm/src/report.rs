@@ -15,6 +15,8 @@ pub(crate) struct Report {
     /// Seconds that the CPUs worked; booting, checking and shutting down is not in it.
     seconds: f64,
     rounds: u64,
+    /// Publications that met a growth on purpose; they are in `forks`, but not in the rates.
+    duels: u64,
     forks: u64,
     threads: u64,
     execs: u64,
@@ -42,6 +44,7 @@ impl Report {
             cpus: options.cpus(),
             seconds,
             rounds,
+            duels: outcome.duels,
             forks: tally.forks,
             threads: tally.threads,
             execs: tally.execs,
@@ -53,10 +56,10 @@ impl Report {
             stale: tally.stale,
             leaked_frames: outcome.leaked_frames,
             corrupted: outcome.corrupted,
-            forks_per_second: tally.forks as f64 / seconds,
+            forks_per_second: (tally.forks - outcome.duels) as f64 / seconds,
             execs_per_second: tally.execs as f64 / seconds,
-            exits_per_second: tally.exits as f64 / seconds,
-            growths_per_second: tally.growths as f64 / seconds,
+            exits_per_second: (tally.exits - outcome.duels) as f64 / seconds,
+            growths_per_second: (tally.growths - outcome.duel_growths) as f64 / seconds,
         }
     }
 
@@ -91,6 +94,7 @@ const ROWS: &[Row] = &[
     ("growths/s", |r| rate(r.growths_per_second), Some(|r| r.growths_per_second)),
     ("seconds", |r| format!("{:.2}", r.seconds), None),
     ("rounds", |r| r.rounds.to_string(), None),
+    ("duels", |r| r.duels.to_string(), None),
     ("resolved", |r| r.resolved.to_string(), None),
     ("missed", |r| r.missed.to_string(), None),
     ("stale", |r| r.stale.to_string(), None),

@@ -17,6 +17,7 @@ use mm_generic::publish::NewMm;
 use mm_generic::walk::Walkers;
 use mutants::Mutant;
 
+use crate::duel::Duellist;
 use crate::ground::{Ground, Half};
 use crate::random::Random;
 use crate::tally::Tally;
@@ -25,8 +26,8 @@ use crate::worker::{Worker, program};
 /// How a scheme's kernels are made.
 pub(crate) struct Recipe<S: Scheme> {
     pub(crate) half: Half,
-    pub(crate) arch: Box<dyn Fn(&'static HostFrames) -> S::Arch>,
-    pub(crate) walkers: Box<dyn Fn(Tasks<Host<S>>) -> S::Walkers>,
+    pub(crate) arch: Box<dyn Fn(&'static HostFrames) -> S::Arch + Sync>,
+    pub(crate) walkers: Box<dyn Fn(Tasks<Host<S>>) -> S::Walkers + Sync>,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) cpus: usize,
     pub(crate) seed: u64,
@@ -37,17 +38,20 @@ pub(crate) struct Recipe<S: Scheme> {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Outcome {
     pub(crate) tally: Tally,
-    /// Time that the CPUs worked.
+    /// Publications and growths that were made in duels; they are in `tally` too.
+    pub(crate) duels: u64,
+    pub(crate) duel_growths: u64,
+    /// Time that the CPUs stormed. Duels are not in it: they wait for each other most of the time.
     pub(crate) active: Duration,
     pub(crate) leaked_frames: i64,
     /// Frames that were written after they had been freed, and CPUs that died of a broken invariant.
     pub(crate) corrupted: u64,
 }
 
-/// A frame is compared with zero while it is free; that takes as long as a round does.
+/// All free frames are compared with zero after one round in this many; that takes as long as a round.
 const CHECK_FREE_FRAMES_EVERY: u64 = 64;
 
-/// Rounds from one that begins with duels to the next.
+/// One round in this many is a round of duels; every second one of a mutant's.
 const DUELS_EVERY: u64 = 8;
 
 /// Pids of a round, far more than tasks live at once.
@@ -62,105 +66,142 @@ impl<S: Scheme> Recipe<S> {
         deadline: Instant,
         outcome: &mut Outcome,
     ) {
-        let frames_before = frames.allocated();
-        let arch = (self.arch)(frames);
-        let tasks = Tasks::new(PID_MAX, self.cpus).expect("memory for a small task list");
-        let walkers = (self.walkers)(tasks);
-        let world: World<S> = World::boot(frames, frames_before, arch, walkers);
-        let init = {
-            let _cpu = world.cpu_online();
-            let mm = NewMm::new(world.init_mm()).expect("frames enough");
-            program(&mm);
-            first_process(world.init_mm(), Some(mm), (), 0).expect("room enough").into_task()
+        let is_duel = self.is_duel(round);
+        // In a duel, every growth populates a slot.
+        let growths_per_slot = if is_duel { 1 } else { self.half.growths_per_slot };
+        let ground = self.boot(frames, Half { growths_per_slot, ..self.half });
+        let died = if is_duel {
+            self.duel(&ground, round, outcome)
+        } else {
+            self.storm(&ground, round, deadline, outcome)
         };
-        let ground = Ground::new(world, self.half, init, self.cpus);
-
-        let duels = self.duels(round);
-        let began = Instant::now();
-        let results: Vec<thread::Result<Tally>> = thread::scope(|scope| {
-            let cpus: Vec<_> = (0..self.cpus)
-                .map(|cpu| {
-                    let (ground, random) = (&ground, Random::new(self.seed, cpu, round));
-                    let (grow_every, frees_early) = (self.grow_every, self.frees_early());
-                    scope.spawn(move || {
-                        // A CPU that dies leaves everything as it is: unwinding through a kernel
-                        // whose invariants are broken would only bury the cause.
-                        let worker = Worker::new(ground, cpu, random, grow_every, frees_early);
-                        let mut worker = ManuallyDrop::new(worker);
-                        let tally = worker.work(deadline, duels);
-                        drop(ManuallyDrop::into_inner(worker));
-                        tally
-                    })
-                })
-                .collect();
-            cpus.into_iter().map(thread::ScopedJoinHandle::join).collect()
-        });
-        outcome.active += began.elapsed();
-        let mut died = 0;
-        for result in results {
-            match result {
-                Ok(tally) => outcome.tally += tally,
-                Err(_) => died += 1,
-            }
-        }
         if died > 0 {
             // Its kernel is in no state to be shut down; it is left where it is.
             outcome.corrupted += died;
             std::mem::forget(ground);
             return;
         }
-        let ended = catch_unwind(AssertUnwindSafe(|| self.end(ground, round, deadline, outcome)));
-        if ended.is_err() {
-            outcome.corrupted += 1;
-        }
+        let check = round.is_multiple_of(CHECK_FREE_FRAMES_EVERY) || Instant::now() >= deadline;
+        let ended = catch_unwind(AssertUnwindSafe(|| self.end(ground, check, outcome)));
+        outcome.corrupted += u64::from(ended.is_err());
+    }
+
+    fn is_duel(&self, round: u64) -> bool {
+        let every = if self.mutant.is_some() { 2 } else { DUELS_EVERY };
+        self.cpus >= 2 && round % every == 1
+    }
+
+    fn boot(&self, frames: &'static HostFrames, half: Half) -> Ground<S> {
+        let frames_before = frames.allocated();
+        let arch = (self.arch)(frames);
+        let tasks = Tasks::new(PID_MAX, self.cpus).expect("memory for a small task list");
+        let walkers = (self.walkers)(tasks);
+        let world = World::boot(frames, frames_before, arch, walkers);
+        Ground::new(world, half, self.cpus)
+    }
+
+    /// All CPUs work at random. Returns how many died.
+    fn storm(
+        &self,
+        ground: &Ground<S>,
+        round: u64,
+        deadline: Instant,
+        outcome: &mut Outcome,
+    ) -> u64 {
+        let world = &ground.world;
+        let init = {
+            let _cpu = world.cpu_online();
+            let mm = NewMm::new(world.init_mm()).expect("frames enough");
+            program(&mm);
+            first_process(world.init_mm(), Some(mm), (), 0).expect("room enough").into_task()
+        };
+        let began = Instant::now();
+        let results = on_cpus(self.cpus, |cpu| {
+            let random = Random::new(self.seed, cpu, round);
+            let frees_early = self.mutant == Some(Mutant::PgdFreedEarly);
+            let worker = Worker::new(ground, &init, cpu, random, self.grow_every, frees_early);
+            run_on_cpu(worker, |worker| worker.work(deadline))
+        });
+        outcome.active += began.elapsed();
+        let _cpu = world.cpu_online();
+        drop::<TaskRef<Host<S>>>(init);
+        outcome.add(results).1
+    }
+
+    /// Two CPUs duel. Returns how many died.
+    fn duel(&self, ground: &Ground<S>, round: u64, outcome: &mut Outcome) -> u64 {
+        let results = on_cpus(2, |cpu| {
+            let random = Random::new(self.seed, cpu, round);
+            run_on_cpu(Duellist::new(ground, cpu, random), Duellist::duel)
+        });
+        let (tally, died) = outcome.add(results);
+        outcome.duels += tally.forks;
+        outcome.duel_growths += tally.growths;
+        died
     }
 
     /// Checks every mm, shuts the kernel down and draws up the account.
-    fn end(&self, ground: Ground<S>, round: u64, deadline: Instant, outcome: &mut Outcome) {
-        self.check_every_mm(&ground, &mut outcome.tally);
-        let frames = ground.world.frames();
-        for cpu in 0..self.cpus {
-            drop(ground.given(cpu));
-        }
-        let Ground { world, init, .. } = ground;
+    fn end(&self, ground: Ground<S>, check: bool, outcome: &mut Outcome) {
+        check_every_mm(&ground, &mut outcome.tally);
         {
-            let _cpu = world.cpu_online();
-            drop::<TaskRef<Host<S>>>(init);
+            let _cpu = ground.world.cpu_online();
+            for cpu in 0..self.cpus {
+                drop(ground.given(cpu));
+            }
         }
-        let last = Instant::now() >= deadline;
-        let check = self.mutant.is_some() || last || round.is_multiple_of(CHECK_FREE_FRAMES_EVERY);
+        let frames = ground.world.frames();
         // SAFETY: the CPUs have been joined, and what they held is dropped.
-        let leftovers = unsafe { world.shut_down(self.half.kind) };
+        let leftovers = unsafe { ground.world.shut_down(self.half.kind) };
         outcome.leaked_frames += leftovers.leaked_frames;
         if check && let Err(error) = frames.check_free_frames() {
-            eprintln!("round {round}: {error}");
+            eprintln!("error: {error}");
             outcome.corrupted += 1;
         }
     }
+}
 
-    /// Duels at the start of a round: three quarters of the growths of each round of a mutant, and of one
-    /// round in [`DUELS_EVERY`] otherwise.
-    fn duels(&self, round: u64) -> u64 {
-        let fought = self.mutant.is_some() || round % DUELS_EVERY == 1;
-        if self.cpus >= 2 && fought { self.half.growths() * 3 / 4 } else { 0 }
-    }
-
-    fn frees_early(&self) -> bool {
-        self.mutant == Some(Mutant::PgdFreedEarly)
-    }
-
-    /// Resolves every growth through every live mm, and compares every slot with the reference's.
-    fn check_every_mm(&self, ground: &Ground<S>, tally: &mut Tally) {
-        let _cpu = ground.world.cpu_online();
-        let init_mm = ground.world.init_mm();
-        let tasks = ground.world.tasks();
-        let rcu = <Host<S> as mm_generic::kernel::Kernel>::Rcu::read_lock();
-        let mut roots = Vec::new();
-        tasks.for_each_published(&rcu, &mut |mm| roots.push(mm.root()));
-        tasks.for_each_loaded(&rcu, &mut |mm| roots.push(mm.root()));
-        roots.push(init_mm.arch().reference_root());
-        for root in roots {
-            ground.resolve(0, root.phys(), tally);
+impl Outcome {
+    /// Adds what the CPUs counted; returns the sum, and how many died.
+    fn add(&mut self, results: Vec<thread::Result<Tally>>) -> (Tally, u64) {
+        let (mut sum, mut died) = (Tally::default(), 0);
+        for result in results {
+            match result {
+                Ok(tally) => sum += tally,
+                Err(_) => died += 1,
+            }
         }
+        self.tally += sum;
+        (sum, died)
+    }
+}
+
+/// Runs `work` on a thread for each CPU.
+fn on_cpus(cpus: usize, work: impl Fn(usize) -> Tally + Sync) -> Vec<thread::Result<Tally>> {
+    thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = (0..cpus).map(|cpu| scope.spawn(move || work(cpu))).collect();
+        threads.into_iter().map(thread::ScopedJoinHandle::join).collect()
+    })
+}
+
+/// Lets `cpu` work. One that dies is left as it is: unwinding through a kernel whose invariants are broken would
+/// only bury the cause.
+fn run_on_cpu<C>(cpu: C, work: impl FnOnce(&mut C) -> Tally) -> Tally {
+    let mut cpu = ManuallyDrop::new(cpu);
+    let tally = work(&mut cpu);
+    drop(ManuallyDrop::into_inner(cpu));
+    tally
+}
+
+/// Resolves every growth through every live mm, and through the reference PGD.
+fn check_every_mm<S: Scheme>(ground: &Ground<S>, tally: &mut Tally) {
+    let _cpu = ground.world.cpu_online();
+    let (init_mm, tasks) = (ground.world.init_mm(), ground.world.tasks());
+    let rcu = <Host<S> as mm_generic::kernel::Kernel>::Rcu::read_lock();
+    let mut roots = vec![init_mm.arch().reference_root()];
+    tasks.for_each_published(&rcu, &mut |mm| roots.push(mm.root()));
+    tasks.for_each_loaded(&rcu, &mut |mm| roots.push(mm.root()));
+    for root in roots {
+        ground.resolve(0, root.phys(), tally);
     }
 }

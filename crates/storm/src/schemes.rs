@@ -90,8 +90,8 @@ fn recipe<S: Scheme>(
     options: &Options,
     geometry: impl Geometry,
     kind: MmuKind,
-    arch: impl Fn(&'static HostFrames) -> S::Arch + 'static,
-    walkers: impl Fn(Tasks<Host<S>>) -> S::Walkers + 'static,
+    arch: impl Fn(&'static HostFrames) -> S::Arch + Sync + 'static,
+    walkers: impl Fn(Tasks<Host<S>>) -> S::Walkers + Sync + 'static,
 ) -> Recipe<S> {
     let slots = geometry.slots() as u64;
     Recipe {
@@ -100,6 +100,14 @@ fn recipe<S: Scheme>(
             first: geometry.kernel_half().first,
             slot_span: geometry.slot_span(),
             slots,
+            slot_level: match (kind, slots) {
+                (MmuKind::TwoLevel, _) => 2,
+                // With private kernel PMDs the slots are the PMD's entries.
+                (MmuKind::Pae, 1) => 3,
+                (MmuKind::Pae, _) => 2,
+                (MmuKind::FourLevel, _) => 4,
+                (MmuKind::FiveLevel, _) => 5,
+            },
             // At least 256 growths to a round, and at least two to a slot.
             growths_per_slot: (256 / slots).max(2),
         },

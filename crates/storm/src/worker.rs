@@ -38,8 +38,10 @@ const ORPHANS: usize = 4;
 const RECENT: usize = 4;
 
 pub(crate) struct Worker<'a, S: Scheme> {
-    pub(crate) ground: &'a Ground<S>,
-    pub(crate) cpu: usize,
+    ground: &'a Ground<S>,
+    /// Orphans go to this process.
+    init: &'a TaskRef<Host<S>>,
+    cpu: usize,
     loaded: &'static LoadedMm<Host<S>>,
     /// The user process that this CPU's other processes come from.
     shell: TaskRef<Host<S>>,
@@ -47,13 +49,13 @@ pub(crate) struct Worker<'a, S: Scheme> {
     kthread: TaskRef<Host<S>>,
     runnable: VecDeque<TaskRef<Host<S>>>,
     orphans: Vec<MmUser<Host<S>>>,
-    pub(crate) random: Random,
+    random: Random,
     grow_every: u64,
     /// Growths that have been resolved through what was loaded at the time.
     seen: usize,
-    pub(crate) tally: Tally,
+    tally: Tally,
     /// Last, so that what is dropped before is dropped on a CPU.
-    pub(crate) host: HostCpu,
+    host: HostCpu,
 }
 
 /// Makes a program's address space: one mapping, one page of it touched.
@@ -70,6 +72,7 @@ impl<'a, S: Scheme> Worker<'a, S> {
     /// Brings CPU number `cpu` online, on a process of its own.
     pub(crate) fn new(
         ground: &'a Ground<S>,
+        init: &'a TaskRef<Host<S>>,
         cpu: usize,
         random: Random,
         grow_every: u64,
@@ -81,10 +84,11 @@ impl<'a, S: Scheme> Worker<'a, S> {
         }
         let init_mm = ground.world.init_mm();
         let shell =
-            copy_process(init_mm, &ground.init, &CloneArgs::FORK, cpu).expect("room enough");
+            copy_process(init_mm, init, &CloneArgs::FORK, cpu).expect("room enough");
         let kthread = first_process(init_mm, None, (), cpu).expect("room enough");
         let mut worker = Self {
             ground,
+            init,
             cpu,
             loaded: ground.world.tasks().loaded(cpu).expect("a CPU of this kernel"),
             shell: shell.into_task(),
@@ -101,11 +105,8 @@ impl<'a, S: Scheme> Worker<'a, S> {
         worker
     }
 
-    /// Works until `deadline`, or until the round is over. CPUs 0 and 1 begin with `duels`.
-    pub(crate) fn work(&mut self, deadline: Instant, duels: u64) -> Tally {
-        if self.cpu < 2 {
-            self.duel(self.cpu, duels);
-        }
+    /// Works until `deadline`, or until the round is over.
+    pub(crate) fn work(&mut self, deadline: Instant) -> Tally {
         for step in 0_u64.. {
             if self.ground.stop.load(Ordering::Relaxed)
                 || (step % 64 == 63 && Instant::now() >= deadline)
@@ -208,10 +209,10 @@ impl<'a, S: Scheme> Worker<'a, S> {
     }
 
     /// Ends a task that runs here. The CPU goes on with its PGD, lazily.
-    pub(crate) fn end(&mut self, task: &TaskRef<Host<S>>) {
+    fn end(&mut self, task: &TaskRef<Host<S>>) {
         self.tally.exits += 1;
         let init_mm = self.ground.world.init_mm();
-        exit(init_mm, task, ExitStatus::Exited(0), self.ground.init.process());
+        exit(init_mm, task, ExitStatus::Exited(0), self.init.process());
         while reap(init_mm, self.shell.process(), |_| true).is_some() {}
         // Some time on a dead task's PGD: what others grow meanwhile must be there.
         for _ in 0..self.random.below(4) {
@@ -238,7 +239,7 @@ impl<'a, S: Scheme> Worker<'a, S> {
     }
 
     /// Switches to a user task.
-    pub(crate) fn load(&mut self, task: &TaskRef<Host<S>>) {
+    fn load(&mut self, task: &TaskRef<Host<S>>) {
         let mm = task.mm_to_load().expect("late-initialised").expect("a user task");
         // SAFETY: this thread is the CPU, and the task holds the mm.
         unsafe { self.loaded.switch_mm(mm) };
@@ -252,7 +253,7 @@ impl<'a, S: Scheme> Worker<'a, S> {
     }
 
     /// Resolves the growths that have returned since the last look.
-    pub(crate) fn resolve_new(&mut self) {
+    fn resolve_new(&mut self) {
         self.seen = self.ground.resolve(self.seen, self.host.cr3(), &mut self.tally);
     }
 }

@@ -94,7 +94,7 @@ pub(crate) struct Parts {
     /// What the task was made with.
     pub(crate) args: CloneArgs,
     /// Every other part.
-    others: [Part; 5],
+    _others: [Part; 5],
 }
 
 impl Parts {
@@ -102,7 +102,7 @@ impl Parts {
     pub(crate) fn new(alive: &'static AtomicUsize) -> Self {
         let part = |step| Part::new(step, alive);
         let [creds, files, fs, sighand, signal, thread] = Step::ALL.map(part);
-        Self { thread, args: CloneArgs::FORK, others: [signal, sighand, fs, files, creds] }
+        Self { thread, args: CloneArgs::FORK, _others: [signal, sighand, fs, files, creds] }
     }
 }
 
@@ -164,7 +164,7 @@ impl<G: Geometry> ForkKernel for TestKernel<G> {
         (thread, args): (Part, CloneArgs),
     ) -> Parts {
         log(Event::Assemble);
-        Parts { thread, args, others: [signal, sighand, fs, files, creds] }
+        Parts { thread, args, _others: [signal, sighand, fs, files, creds] }
     }
 
     fn notify_parent(parent: &Process<Self>, child: &Process<Self>) -> bool {

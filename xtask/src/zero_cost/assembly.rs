@@ -4,11 +4,13 @@
 //!
 //! - the hashes of crates, and so in mangled names, in names of constants, and in the order of functions;
 //! - the numbers of labels, which count functions;
+//! - what `Error::type_id` returns, a hash;
 //! - the choice among equal functions, of which LLVM keeps one (`MergeFunctions`): the first by name.
 //!
 //! So functions and constants are compared by contents. A reference to something in the same file
 //! stands for what is in there, whatever its name; a reference to something outside stands for its name
-//! without hashes. Nothing else is left out: every instruction and every byte of constant data counts.
+//! without hashes, and so does a `type_id`. Nothing else is left out: every instruction and every byte of
+//! constant data counts.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +76,10 @@ impl Assembly {
         if names.is_empty() {
             return Ok(());
         }
-        let excerpt = names.iter().find_map(|name| excerpt(&self.text(name), &other.text(name)));
+        let excerpt = names.iter().find_map(|name| {
+            let excerpt = excerpt(&self.text(name), &other.text(name))?;
+            Some(format!("  in {name}:\n{excerpt}"))
+        });
         Err(Difference { names, excerpt })
     }
 
@@ -84,26 +89,31 @@ impl Assembly {
         ours.symmetric_difference(&theirs)
             .map(|identity| match identity {
                 Identity::Exported(_, name, _) => name.clone(),
-                Identity::Local(krate, contents) => {
-                    self.local(krate, *contents).or(other.local(krate, *contents)).unwrap_or_default()
-                }
+                Identity::Local(krate, contents) => self
+                    .local(krate, *contents)
+                    .or(other.local(krate, *contents))
+                    .unwrap_or_default(),
             })
             .collect()
     }
 
-    /// What others can see of a build, and what they cannot. A set: of equal local items there may be any number.
+    /// The functions of a build, and the constants that others can see. The other constants count where a
+    /// function refers to them.
+    ///
+    /// A set: of functions that are equal and that nobody else can see, there may be any number.
     fn identities(&self) -> BTreeSet<Identity> {
-        self.crates
-            .iter()
-            .flat_map(|(krate, items)| items.iter().map(move |item| (krate, item)))
-            .map(|(krate, (name, item))| {
+        let mut identities = BTreeSet::new();
+        for (krate, items) in &self.crates {
+            for (name, item) in items {
                 if item.exported {
-                    Identity::Exported(krate.clone(), readable(name), item.contents)
-                } else {
-                    Identity::Local(krate.clone(), item.contents)
+                    let name = readable(name);
+                    identities.insert(Identity::Exported(krate.clone(), name, item.contents));
+                } else if item.instructions() > 0 {
+                    identities.insert(Identity::Local(krate.clone(), item.contents));
                 }
-            })
-            .collect()
+            }
+        }
+        identities
     }
 
     fn local(&self, krate: &str, contents: u64) -> Option<String> {
@@ -179,7 +189,8 @@ fn is_within_function(label: &str) -> bool {
 
 /// Tells whether a line is an instruction, data, padding or a jump target.
 fn is_contents(line: &str) -> bool {
-    let notes = ["#", ".cfi_", ".file", ".loc", ".type", ".ident", ".addrsig", ".hidden", ".Lfunc_end"];
+    let notes =
+        ["#", ".cfi_", ".file", ".loc", ".type", ".ident", ".addrsig", ".hidden", ".Lfunc_end"];
     !line.is_empty() && !notes.iter().any(|note| line.starts_with(note))
 }
 
@@ -194,28 +205,54 @@ const DEPTH: usize = 8;
 /// At first all items look alike. In each round those are told apart whose lines differ, or refer to what
 /// was told apart in the round before.
 fn resolve(items: &mut BTreeMap<String, Item>) {
+    let looks: Vec<Looks> = items.iter().map(|(name, item)| Looks::of(name, item, items)).collect();
     for _ in 0..DEPTH {
-        let contents: Vec<u64> = items.values().map(|item| contents(item, items)).collect();
+        let contents: Vec<u64> = looks.iter().map(|looks| looks.contents(items)).collect();
         for (item, contents) in items.values_mut().zip(contents) {
             item.contents = contents;
         }
     }
 }
 
-fn contents(item: &Item, items: &BTreeMap<String, Item>) -> u64 {
-    let mut digest = DefaultHasher::new();
-    for line in &item.lines {
-        let line = with_references(line, |reference| match items.get(reference) {
-            Some(item) => format!("<{:016x}>", item.contents),
-            None => readable(reference),
-        });
-        line.hash(&mut digest);
+/// An item as it looks by itself, and what it refers to in the same file.
+struct Looks {
+    alone: u64,
+    references: Vec<String>,
+}
+
+impl Looks {
+    fn of(name: &str, item: &Item, items: &BTreeMap<String, Item>) -> Self {
+        let mut references = Vec::new();
+        let mut digest = DefaultHasher::new();
+        if is_type_id(name) {
+            readable(name).hash(&mut digest);
+            return Self { alone: digest.finish(), references };
+        }
+        for line in &item.lines {
+            let line = with_references(line, |reference| {
+                if items.contains_key(reference) {
+                    references.push(reference.to_owned());
+                    return "<here>".to_owned();
+                }
+                readable(reference)
+            });
+            line.hash(&mut digest);
+        }
+        Self { alone: digest.finish(), references }
     }
-    digest.finish()
+
+    fn contents(&self, items: &BTreeMap<String, Item>) -> u64 {
+        let mut digest = DefaultHasher::new();
+        self.alone.hash(&mut digest);
+        for reference in &self.references {
+            items[reference].contents.hash(&mut digest);
+        }
+        digest.finish()
+    }
 }
 
 /// Replaces every symbol and label in a line by what `replace` says.
-fn with_references(line: &str, replace: impl Fn(&str) -> String) -> String {
+fn with_references(line: &str, mut replace: impl FnMut(&str) -> String) -> String {
     if line.starts_with(".ascii") || line.starts_with(".asciz") {
         return line.to_owned();
     }
@@ -245,6 +282,11 @@ fn readable(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }
 
+/// Tells whether a function is `Error::type_id`: it returns a hash of its type, and of its crate in it.
+fn is_type_id(name: &str) -> bool {
+    readable(name).ends_with(" as core::error::Error>::type_id")
+}
+
 /// The first lines that differ, with a few around them; `None` when none do.
 fn excerpt(ours: &[String], theirs: &[String]) -> Option<String> {
     const AROUND: usize = 4;
@@ -269,5 +311,88 @@ impl fmt::Display for Difference {
             Some(excerpt) => write!(f, "{excerpt}"),
             None => f.write_str("  (in what they refer to)"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A function with a jump and a constant, a function that is exported, and what it calls.
+    const BUILD: &str = r#"
+	.file	"a.1111-cgu.0"
+	.section	.text._RNvCs1111_1a4walk,"ax",@progbits
+	.p2align	4
+	.type	_RNvCs1111_1a4walk,@function
+_RNvCs1111_1a4walk:
+	cmpq	$7, %rdi
+	jne	.LBB0_1
+	leaq	.Lanon.1111.0(%rip), %rax
+.LBB0_1:
+	retq
+.Lfunc_end0:
+	.size	_RNvCs1111_1a4walk, .Lfunc_end0-_RNvCs1111_1a4walk
+
+	.globl	fork_path
+fork_path:
+	.cfi_startproc
+	callq	_RNvCs1111_1a4walk
+	callq	*_RNvCs1111_1b4free@GOTPCREL(%rip)
+	retq
+.Lfunc_end1:
+	.size	fork_path, .Lfunc_end1-fork_path
+
+	.type	.Lanon.1111.0,@object
+	.section	.rodata..Lanon.1111.0,"a",@progbits
+.Lanon.1111.0:
+	.ascii	"slot"
+	.size	.Lanon.1111.0, 4
+"#;
+
+    fn build(text: &str) -> Assembly {
+        let mut assembly = Assembly::default();
+        assembly.add("a", text);
+        assembly.resolve()
+    }
+
+    fn differing(text: &str) -> Vec<String> {
+        build(BUILD).differing(&build(text)).into_iter().collect()
+    }
+
+    #[test]
+    fn hashes_and_numbers_and_order_do_not_count() {
+        let other = BUILD.replace("1111", "2222").replace(".LBB0_", ".LBB9_");
+        assert_ne!(other, BUILD);
+        assert_eq!(differing(&other), [""; 0]);
+        let (first, second) = BUILD.split_once("\n\n").expect("an empty line");
+        assert_eq!(differing(&format!("{second}\n{first}\n")), [""; 0]);
+    }
+
+    #[test]
+    fn it_does_not_count_which_of_two_equal_functions_was_kept() {
+        assert_eq!(differing(&BUILD.replace("4walk", "4rest")), [""; 0]);
+        let both = format!("{BUILD}\n_RNvCs1111_1a4rest = _RNvCs1111_1a4walk\n");
+        assert_eq!(differing(&both), [""; 0]);
+    }
+
+    #[test]
+    fn a_difference_is_found_where_it_is_and_in_what_refers_to_it() {
+        for (from, to) in [("$7", "$8"), ("\"slot\"", "\"slit\""), ("jne\t.LBB0_1", "jne\t.LBB0_2")]
+        {
+            assert_eq!(differing(&BUILD.replace(from, to)), ["a::walk", "fork_path"], "{to}");
+        }
+        assert_eq!(differing(&BUILD.replace("1b4free", "1b4drop")), ["fork_path"]);
+        assert_eq!(differing(&BUILD.replace("fork_path", "exec_path")), ["exec_path", "fork_path"]);
+    }
+
+    #[test]
+    fn a_difference_comes_with_an_excerpt() {
+        let other = build(&BUILD.replace("$7", "$8"));
+        let difference = build(BUILD).compare(&other).expect_err("another number");
+        let shown = difference.to_string();
+        assert!(
+            shown.contains("  - cmpq\t$7, %rdi") && shown.contains("  + cmpq\t$8, %rdi"),
+            "{shown}"
+        );
     }
 }

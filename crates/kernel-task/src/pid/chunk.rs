@@ -107,7 +107,7 @@ impl<T: Send + Sync + 'static, R: Rcu> Chunk<T, R> {
     pub(super) fn new() -> Self {
         #[cfg(not(loom))]
         const {
-            assert!(size_of::<Self>() == 640, "two words, 64 slots, padding to 128 bytes")
+            assert!(size_of::<Self>() == 640, "two words, 64 slots, padding to 128 bytes");
         };
         Self {
             taken: AtomicU64::new(FULL),

@@ -49,6 +49,8 @@
 //! [`OpenFlags::NONBLOCK`]: crate::OpenFlags::NONBLOCK
 //! [`OpenFile::poll`]: crate::OpenFile::poll
 
+use kernel_sync::Mutex;
+
 /// A queue of tasks that wait for something to become ready. The kernel implements it.
 pub trait WaitQueue: Send + Sync + 'static {
     /// Makes an empty queue.
@@ -57,4 +59,47 @@ pub trait WaitQueue: Send + Sync + 'static {
     /// Wakes everybody who is on the queue. Called without locks of this crate held, from process
     /// context. Cheap when the queue is empty: pipes call it with every change of readiness.
     fn wake_all(&self);
+}
+
+/// What can be ready, and in how many ways.
+pub(crate) trait Level {
+    /// Returns one bit for each condition that somebody may wait for.
+    fn level(&self) -> u32;
+}
+
+/// A state, its lock, and the queue on which its changes are announced: the one place where the rule
+/// about waking is kept.
+#[derive(Debug)]
+pub(crate) struct Watched<T, Q> {
+    state: Mutex<T>,
+    queue: Q,
+}
+
+impl<T: Level, Q: WaitQueue> Watched<T, Q> {
+    pub(crate) fn new(state: T) -> Self {
+        Self { state: Mutex::new(state), queue: Q::new() }
+    }
+
+    pub(crate) fn queue(&self) -> &Q {
+        &self.queue
+    }
+
+    /// Looks at the state, or changes what no level depends on.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&mut T) -> R) -> R {
+        look(&mut self.state.lock())
+    }
+
+    /// Changes the state, and wakes everybody if a bit of its level came up.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
+        let mut state = self.state.lock();
+        let before = state.level();
+        let result = change(&mut state);
+        let risen = state.level() & !before;
+        // Who is woken takes this lock at once.
+        drop(state);
+        if risen != 0 {
+            self.queue.wake_all();
+        }
+        result
+    }
 }

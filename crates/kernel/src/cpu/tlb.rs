@@ -7,7 +7,7 @@
 use super::ipi;
 use super::mask::CpuMask;
 use crate::layout::PAGE_SIZE;
-use x86_64::VirtAddr;
+use core::arch::asm;
 use x86_64::instructions::tlb;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 
@@ -37,13 +37,20 @@ pub fn flush_here(what: Flush) {
         Flush::Range { start, end } if (end - start).div_ceil(PAGE_SIZE) <= SINGLE_PAGES => {
             let mut page = start & !(PAGE_SIZE - 1);
             while page < end {
-                tlb::flush(VirtAddr::new_truncate(page));
+                invalidate(page);
                 page += PAGE_SIZE;
             }
         }
         Flush::NotGlobal => tlb::flush_all(),
         Flush::Range { .. } | Flush::All => flush_global(),
     }
+}
+
+/// INVLPG. Not `x86_64::instructions::tlb::flush`, whose addresses have 48 bits: with five levels it
+/// would flush another page.
+fn invalidate(page: u64) {
+    // SAFETY: forgets what is cached, not what is mapped. It orders memory accesses, hence no `nomem`.
+    unsafe { asm!("invlpg [{}]", in(reg) page, options(nostack, preserves_flags)) };
 }
 
 /// Flushes global translations too, which a load of CR3 leaves alone: by changing CR4.PGE.

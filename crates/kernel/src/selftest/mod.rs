@@ -9,6 +9,7 @@ mod interrupts;
 mod memory;
 mod processors;
 mod ring3;
+mod tasks;
 
 use crate::boot::Machine;
 use crate::exit::{Outcome, exit};
@@ -56,10 +57,25 @@ const BOOT: &[Case] = &[
     ("files of the initramfs are found", devices::initramfs),
 ];
 
+/// The cases of `test=kernel`, which run in a kernel thread.
+const KERNEL: &[Case] = &[
+    ("threads run on every processor", tasks::every_processor),
+    ("threads wake each other", tasks::ping_pong),
+    ("a sleep lasts as long as it should", tasks::sleep),
+    ("threads leave nothing behind", tasks::come_and_go),
+];
+
+/// Tells whether `name` is to be run before there is a scheduler.
+#[must_use]
+pub fn is_early(name: &str) -> bool {
+    name != "kernel"
+}
+
 /// Runs what `name` stands for, and ends the machine if it fails.
 pub fn run(name: &str, machine: &Machine) {
     match name {
         "boot" => run_all(BOOT, machine),
+        "kernel" => run_all(KERNEL, machine),
         "panic" => deaths::page_fault(),
         "panic-elsewhere" => deaths::page_fault_elsewhere(),
         "stack-overflow" => deaths::stack_overflow(machine),

@@ -6,6 +6,7 @@
 use super::contents::Contents;
 use super::directory::Directory;
 use super::volume::{Charge, Volume};
+use crate::abi::DirentWriter;
 use crate::{DeviceNumber, Errno, FileType, Metadata, SetTime, Timespec};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
@@ -25,7 +26,7 @@ pub struct Inode {
     body: Body,
     attributes: Mutex<Attributes>,
     volume: Arc<Volume>,
-    charge: Charge,
+    _charge: Charge,
 }
 
 /// What differs by kind.
@@ -87,7 +88,7 @@ impl Inode {
                 created: now,
             }),
             volume: volume.clone(),
-            charge,
+            _charge: charge,
         })
     }
 
@@ -228,6 +229,12 @@ impl Inode {
         Ok(())
     }
 
+    /// Replaces the contents by bytes of the archive.
+    pub(super) fn set_archive(&self, archive: &'static [u8]) -> Result<(), Errno> {
+        *self.contents()? = Contents::new(&self.volume, archive);
+        Ok(())
+    }
+
     /// Notes a change of contents.
     pub(super) fn touch_contents(&self) {
         let now = self.volume.now();
@@ -249,6 +256,34 @@ impl Inode {
         self.change(|attributes| {
             attributes.links = attributes.links.saturating_add_signed(difference);
         });
+    }
+
+    /// Writes the directory's entries from `cookie` on and returns the cookie to go on with.
+    pub(crate) fn list(
+        self: &Arc<Self>,
+        mut cookie: u64,
+        to: &mut DirentWriter<'_>,
+    ) -> Result<u64, Errno> {
+        let names = self.names()?;
+        if names.is_removed() {
+            return Err(Errno::NOENT);
+        }
+        let parent = names.parent().map_or(self.number, |parent| parent.number);
+        let dots = [(&b"."[..], self.number), (&b".."[..], parent)];
+        for (at, (name, number)) in dots.into_iter().enumerate().skip(cookie.min(2) as usize) {
+            let next = at as u64 + 1;
+            if !to.push(number, next, FileType::Directory, name) {
+                return Ok(cookie);
+            }
+            cookie = next;
+        }
+        while let Some((at, name, inode)) = names.at_or_behind(cookie) {
+            if !to.push(inode.number, at + 1, inode.kind, name) {
+                break;
+            }
+            cookie = at + 1;
+        }
+        Ok(cookie)
     }
 
     /// Returns the number of links.

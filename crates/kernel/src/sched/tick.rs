@@ -1,0 +1,106 @@
+//! The processor's timer: time slices, and sleepers with a deadline.
+//!
+//! One shot at a time, set for whatever comes first, so that an idle processor sleeps until somebody
+//! needs it.
+
+use super::run_queue;
+use crate::cpu::area::{self, cpu_index};
+use crate::cpu::local::{CpuLocal, Padded};
+use crate::cpu::trap::{self, TrapFrame};
+use crate::cpu::vectors::{RESCHEDULE, TIMER};
+use crate::cpu::{MAX_CPUS, apic, clock};
+use crate::sync::IrqMutex;
+use crate::task::TaskRef;
+use alloc::collections::BTreeMap;
+use core::cell::Cell;
+use kernel_sync::atomic::{AtomicU64, Ordering};
+
+/// How long a task runs before another one gets its turn, in nanoseconds.
+const SLICE: u64 = 4_000_000;
+
+/// A deadline in nanoseconds since boot, and a number that tells equal ones apart.
+type Key = (u64, u64);
+
+/// Who sleeps until when, by the processor whose timer wakes them.
+static SLEEPERS: [Padded<IrqMutex<BTreeMap<Key, TaskRef>>>; MAX_CPUS] =
+    [const { Padded(IrqMutex::new(BTreeMap::new())) }; MAX_CPUS];
+
+/// What each processor's timer is set for; the maximum when it is stopped.
+static ARMED: CpuLocal<Cell<u64>> =
+    CpuLocal::new([const { Padded(Cell::new(u64::MAX)) }; MAX_CPUS]);
+
+/// Takes the timer and the vector by which other processors say that there is work.
+pub(super) fn install() {
+    trap::set_handler(TIMER, on_tick);
+    // Its purpose is served by the return from `hlt`, or by the look at the queue on the way to user mode.
+    trap::set_handler(RESCHEDULE, |_frame| apic::end_of_interrupt());
+}
+
+/// Sets this processor's timer for `deadline`, unless it is set for an earlier moment.
+fn arm(deadline: u64) {
+    ARMED.with(|armed| {
+        if deadline < armed.get() {
+            armed.set(deadline);
+            let left = deadline.saturating_sub(clock::now());
+            apic::start_one_shot_timer(clock::apic_ticks(left));
+        }
+    });
+}
+
+/// Makes sure that the task which now gets the processor does not keep it.
+pub(super) fn arm_for_slice() {
+    arm(clock::now() + SLICE);
+}
+
+fn on_tick(_frame: &mut TrapFrame) {
+    apic::end_of_interrupt();
+    ARMED.with(|armed| armed.set(u64::MAX));
+    let now = clock::now();
+    let next = wake_sleepers(now);
+    if area::current() != 0 {
+        if run_queue::has_waiting() {
+            run_queue::give_way_soon();
+            run_queue::offer_work();
+        }
+        arm(now + SLICE);
+    }
+    if let Some(deadline) = next {
+        arm(deadline);
+    }
+}
+
+/// Wakes those whose deadline has come; returns the next one. They take themselves off the list.
+fn wake_sleepers(now: u64) -> Option<u64> {
+    let sleepers = SLEEPERS[cpu_index()].0.lock();
+    for (_, task) in sleepers.range(..=(now, u64::MAX)) {
+        run_queue::wake(task);
+    }
+    sleepers.range((now + 1, 0)..).next().map(|(&(deadline, _), _)| deadline)
+}
+
+/// A wake-up to come, unless it is dropped before.
+#[derive(Debug)]
+pub(super) struct WakeUp {
+    cpu: usize,
+    key: Key,
+}
+
+impl WakeUp {
+    /// Wakes `task` at `deadline`, in nanoseconds since boot, and from then on every now and then.
+    pub(super) fn at(deadline: u64, task: TaskRef) -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let cpu = cpu_index();
+        let key = (deadline, NUMBER.fetch_add(1, Ordering::Relaxed));
+        SLEEPERS[cpu].0.lock().insert(key, task);
+        arm(deadline);
+        Self { cpu, key }
+    }
+}
+
+impl Drop for WakeUp {
+    fn drop(&mut self) {
+        let task = SLEEPERS[self.cpu].0.lock().remove(&self.key);
+        // After the lock: the last reference may go, and with it more than a handler should wait for.
+        drop(task);
+    }
+}

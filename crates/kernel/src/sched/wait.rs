@@ -1,0 +1,138 @@
+//! Sleeping until something is the case, and queues of those who do.
+//!
+//! A waiter stays on a queue until it takes itself off: who wakes only makes it runnable. So a
+//! handler that wakes never drops a reference, which might be the last one.
+
+use super::entity::State;
+use super::run_queue::{schedule, wake};
+use super::tick::WakeUp;
+use super::current;
+use crate::cpu::clock;
+use crate::sync::IrqMutex;
+use crate::task::TaskRef;
+use alloc::vec::Vec;
+use kernel_sync::atomic::{AtomicUsize, Ordering};
+use thiserror::Error;
+
+/// Tasks that wait for the same thing.
+pub struct WaitQueue {
+    waiters: IrqMutex<Vec<TaskRef>>,
+    /// Length of the list, for who wakes: nobody there is the usual case.
+    len: AtomicUsize,
+}
+
+impl WaitQueue {
+    /// Makes a queue that nobody waits on.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { waiters: IrqMutex::new(Vec::new()), len: AtomicUsize::new(0) }
+    }
+
+    /// Wakes all who wait here. They look again at what they wait for.
+    ///
+    /// The change that they wait for is made before, under a lock that their check takes too, or
+    /// followed by a full barrier: otherwise one that is just coming may be overlooked.
+    pub fn wake_all(&self) {
+        if self.len.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        for task in self.waiters.lock().iter() {
+            wake(task);
+        }
+    }
+
+    fn enter(&self, task: TaskRef) {
+        let mut waiters = self.waiters.lock();
+        waiters.push(task);
+        self.len.store(waiters.len(), Ordering::Relaxed);
+    }
+
+    fn leave(&self, task: &TaskRef) {
+        let mut waiters = self.waiters.lock();
+        let place = waiters.iter().position(|waiter| waiter.ptr_eq(task));
+        let left = place.map(|place| waiters.swap_remove(place));
+        self.len.store(waiters.len(), Ordering::Relaxed);
+        drop(waiters);
+        drop(left);
+    }
+}
+
+impl Default for WaitQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What ends a sleep early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Any signal that is not blocked or ignored.
+    UntilSignal,
+    /// A signal that kills the task.
+    UntilKilled,
+    /// Nothing.
+    Endless,
+}
+
+/// Why a sleep ended before what it waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Woken {
+    /// By a signal.
+    #[error("woken by a signal")]
+    Signal,
+    /// By its deadline.
+    #[error("the deadline has passed")]
+    Deadline,
+}
+
+/// Sleeps until `ready` has an answer; it is asked at once, and whenever one of `queues` wakes.
+///
+/// `deadline` is in nanoseconds since boot. `ready` does not sleep and touches no user memory.
+///
+/// # Errors
+///
+/// [`Woken`]; `ready` had no answer just before.
+pub fn sleep_until<T>(
+    queues: &[&WaitQueue],
+    patience: Patience,
+    deadline: Option<u64>,
+    mut ready: impl FnMut() -> Option<T>,
+) -> Result<T, Woken> {
+    if let Some(answer) = ready() {
+        return Ok(answer);
+    }
+    let me = current();
+    for queue in queues {
+        queue.enter(me.clone());
+    }
+    let wake_up = deadline.map(|deadline| WakeUp::at(deadline, me.clone()));
+    let state = match patience {
+        Patience::UntilSignal => State::Interruptible,
+        Patience::UntilKilled => State::Killable,
+        Patience::Endless => State::Uninterruptible,
+    };
+    let result = loop {
+        me.parts().sched.about_to_sleep(state);
+        if let Some(answer) = ready() {
+            break Ok(answer);
+        }
+        let is_disturbed = match patience {
+            Patience::UntilSignal => me.parts().has_signal(),
+            Patience::UntilKilled => me.parts().is_killed(),
+            Patience::Endless => false,
+        };
+        if is_disturbed {
+            break Err(Woken::Signal);
+        }
+        if deadline.is_some_and(|deadline| clock::now() >= deadline) {
+            break Err(Woken::Deadline);
+        }
+        schedule();
+    };
+    me.parts().sched.stay_awake();
+    drop(wake_up);
+    for queue in queues {
+        queue.leave(&me);
+    }
+    result
+}

@@ -1,0 +1,201 @@
+//! **no-clobber**: late init writes only kernel slots, by compare-exchange, never an older value over a newer one; user
+//! slots and private slots keep their bits. The same goes for attach and for walks.
+
+use arch_x86::geometry::Geometry;
+use mm_generic::frames::Frame;
+use tests_host::interlude::{Point, meanwhile};
+use tests_host::machine::{Boot, Machine, PgdScheme};
+
+tests_host::on_every_machine!(
+    user_slots_keep_their_bits,
+    what_the_mmu_has_marked_stays_marked,
+    what_the_reference_leaves_empty_stays_empty,
+);
+tests_host::on_every_machine!(boots: private_slots_keep_their_bits);
+tests_host::on_every_machine!(late: what_a_walk_has_brought_stays_through_late_init);
+
+/// Stands for what changes in an entry that is in use, as the MMU's accessed bit does: a bit that no geometry gives a
+/// meaning to. (The accessed bit itself is reserved in PAE's top level.)
+const MARK: u64 = 1 << 9;
+
+/// The word that a kernel has in a private slot: to the protocol, bits like any others.
+const PRIVATE_WORD: u64 = 0x7fff_f067;
+
+/// The mm that is being born: the one that no task has and no walk finds yet is found by its PGD, the last to be allocated.
+fn youngest<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>, before: &[Frame]) -> Frame {
+    let roots = machine.roots();
+    *roots.iter().find(|root| !before.contains(root)).expect("an mm has been published")
+}
+
+/// Late init, attach and a walk leave the entries below the boundary alone, present or not.
+fn user_slots_keep_their_bits<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
+    let task = machine.fork();
+    let mm = task.mm().unwrap();
+    machine.switch(1, &task);
+    let user = machine.user_of(mm.root());
+    assert!(user.iter().any(|&word| word != 0), "the program has a page");
+    let slots = machine.shape().slots;
+    machine.grow(0..slots);
+    assert_eq!(machine.user_of(mm.root()), user, "the walk");
+    drop(machine.clone_of(&task, &kernel_fork::args::CloneArgs::VFORK));
+    assert_eq!(machine.user_of(mm.root()), user, "CLONE_VM");
+    let kthread = machine.kthread();
+    machine.attach(2, &kthread, mm.clone());
+    assert_eq!(machine.user_of(mm.root()), user, "attach");
+    drop(machine.detach(&kthread));
+    // A forked mm brings its user half to its late init.
+    let child = machine.fork();
+    let root = child.mm().unwrap().root();
+    let present = |words: Vec<u64>| words.iter().map(|word| word & 1).collect::<Vec<_>>();
+    assert_eq!(present(machine.user_of(root)), present(user));
+}
+
+/// A slot that the kernel has given to each mm (x86's LDT remap) before it was published, or while it runs.
+fn private_slots_keep_their_bits<G: Geometry, A: PgdScheme<G>>(boot: &Boot<G, A>) {
+    let shape = boot.shape();
+    if shape.slots == 1 {
+        // The one slot is the kernel's own.
+        return;
+    }
+    let private = shape.slots / 3;
+    boot.with_private(&[private]).run(|machine| {
+        let set = |root| shape.set_slot(machine.frames(), root, private, PRIVATE_WORD);
+        let get = |root: Frame| machine.slots_of(root)[private];
+        let running = machine.fork();
+        machine.switch(1, &running);
+        set(running.mm().unwrap().root());
+        let (kthread, orphan) = (machine.kthread(), machine.orphan());
+        set(orphan.root());
+
+        // Late init fills a lot, and around the private slot.
+        let before = machine.roots();
+        let growths = || {
+            machine.grow(0..private);
+            machine.grow(private + 1..shape.slots);
+        };
+        let child = if cfg!(feature = "pgd-init-late") {
+            meanwhile(Point::PgdAllocated, growths, || {
+                meanwhile(Point::Published, || set(youngest(machine, &before)), || machine.fork())
+            })
+        } else {
+            let child = meanwhile(Point::PgdAllocated, growths, || machine.fork());
+            set(child.mm().unwrap().root());
+            child
+        };
+        assert_eq!(get(child.mm().unwrap().root()), PRIVATE_WORD, "late init");
+        assert_eq!(get(running.mm().unwrap().root()), PRIVATE_WORD, "the walk");
+        machine.attach(2, &kthread, orphan.clone());
+        assert_eq!(get(orphan.root()), PRIVATE_WORD, "attach");
+        assert_eq!(get(machine.init().mm().unwrap().root()), 0, "nobody else's");
+        drop(machine.detach(&kthread));
+        assert_eq!(machine.reference_slots()[private], 0);
+        machine.exec(1, &running);
+        assert_eq!(get(running.mm().unwrap().root()), 0, "a new mm has none yet");
+    });
+}
+
+/// An entry changes under a walk and under attach: the MMU marks it. What they read earlier does not come back.
+fn what_the_mmu_has_marked_stays_marked<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
+    let shape = machine.shape();
+    let task = machine.fork();
+    let mm = task.mm().unwrap();
+    machine.switch(1, &task);
+    let mark = || {
+        let word = machine.slots_of(mm.root())[0];
+        assert_ne!(word, 0);
+        shape.set_slot(machine.frames(), mm.root(), 0, word | MARK);
+    };
+    // A second growth of the slot, in the middle of the first, fills it; then the first one's walk comes.
+    let second = || {
+        machine.grow(0..1);
+        mark();
+    };
+    meanwhile(Point::Populated, second, || {
+        machine.grow(0..1);
+    });
+    let marked = machine.reference_slots()[0] | MARK;
+    assert_eq!(machine.slots_of(mm.root())[0], marked, "the walk");
+    machine.grow(0..shape.slots);
+    assert_eq!(machine.slots_of(mm.root())[0], marked, "a later growth");
+    let kthread = machine.kthread();
+    machine.attach(2, &kthread, mm.clone());
+    assert_eq!(machine.slots_of(mm.root())[0], marked, "attach");
+    drop(machine.detach(&kthread));
+    drop(machine.clone_of(&task, &kernel_fork::args::CloneArgs::VFORK));
+    assert_eq!(machine.slots_of(mm.root())[0], marked, "CLONE_VM");
+}
+
+/// The walk comes first and late init second; the MMU, or a growth that splits a large page, changes the entry in between.
+fn what_a_walk_has_brought_stays_through_late_init<G: Geometry, A: PgdScheme<G>>(
+    machine: &Machine<G, A>,
+) {
+    let before = machine.roots();
+    let walk = || {
+        machine.grow(0..1);
+        let root = youngest(machine, &before);
+        let word = machine.slots_of(root)[0];
+        assert_eq!(word, machine.reference_slots()[0], "the walk has found the mm");
+        machine.shape().set_slot(machine.frames(), root, 0, word | MARK);
+    };
+    let child = meanwhile(Point::Published, walk, || machine.fork());
+    let root = child.mm().unwrap().root();
+    assert_eq!(machine.slots_of(root)[0], machine.reference_slots()[0] | MARK);
+}
+
+/// Slots without an entry in the reference are zero in every mm, whatever happened.
+fn what_the_reference_leaves_empty_stays_empty<G: Geometry, A: PgdScheme<G>>(
+    machine: &Machine<G, A>,
+) {
+    let slots = machine.shape().slots;
+    let task = machine.fork();
+    machine.switch(1, &task);
+    machine.grow(0..1);
+    machine.grow(slots - 1..slots);
+    machine.exec(1, &task);
+    let child = meanwhile(
+        Point::PgdAllocated,
+        || {
+            machine.grow(slots / 2..slots / 2 + 1);
+        },
+        || machine.fork(),
+    );
+    let reference = machine.reference_slots();
+    assert_eq!(reference.iter().filter(|&&word| word != 0).count(), slots.min(3));
+    for root in machine.roots() {
+        assert_eq!(machine.slots_of(root), reference);
+    }
+    drop(child);
+}
+
+/// Between the moment late init reads the reference's entry and its compare-exchange, a walk fills the slot and the MMU marks
+/// it. A plain store would wipe the mark; so would the 2015 patch's test-then-store.
+#[cfg(feature = "pgd-init-late")]
+#[test]
+fn late_init_does_not_store_what_it_read_over_what_came_since() {
+    use kernel_task::task::TaskMm;
+    use mm_generic::publish::NewMm;
+    use tests_host::machine::LatePgds;
+    use tests_host::shape::Shape;
+    use tests_host::watched::WatchedFourLevel;
+
+    Boot::<_, LatePgds<_>>::new(WatchedFourLevel, Shape::FOUR_LEVEL).run(|machine| {
+        let task = machine.fork();
+        machine.switch(1, &task);
+        let new = NewMm::new(machine.init_mm()).unwrap();
+        let root = new.mm().root();
+        machine.grow(0..1);
+        assert_eq!(machine.slots_of(root)[0], 0, "no walk has found the mm");
+        let (published, old) = new.publish(TaskMm(&*task));
+        let walk = || {
+            assert_eq!(machine.slots_of(root)[0], 0, "late init has read, and not stored");
+            machine.reference().fill(machine.slots().of(root), 0);
+            let word = machine.slots_of(root)[0];
+            machine.shape().set_slot(machine.frames(), root, 0, word | MARK);
+        };
+        let ready = meanwhile(Point::EntryRead, walk, || published.init_late());
+        assert_eq!(machine.slots_of(root)[0], machine.reference_slots()[0] | MARK);
+        // SAFETY: one thread plays the CPU, and the task holds the mm.
+        unsafe { machine.loaded(1).switch_mm(ready) };
+        drop(old);
+    });
+}
