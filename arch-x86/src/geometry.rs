@@ -73,6 +73,9 @@ pub trait Geometry: core::fmt::Debug + Copy + Send + Sync + 'static {
     /// Entry bits that have a no-execute bit at bit 63.
     const HAS_NX: bool;
 
+    /// Bits of physical address that CR3 holds: the root lies below `1 << CR3_BITS`.
+    const CR3_BITS: u32 = 52;
+
     /// The levels, top level first, 4 KiB pages last.
     fn levels(&self) -> &'static [Level];
 
@@ -125,6 +128,7 @@ impl Geometry for TwoLevel {
     const BOUNDARY: usize = 768;
     const SLOTS: SlotTable = SlotTable::TopLevel;
     const HAS_NX: bool = false;
+    const CR3_BITS: u32 = 32;
 
     fn levels(&self) -> &'static [Level] {
         const { &[Level { shift: 22, bits: 10 }, Level { shift: 12, bits: 10 }] }
@@ -151,6 +155,7 @@ impl Geometry for PaeShared {
     const BOUNDARY: usize = 3;
     const SLOTS: SlotTable = SlotTable::TopLevel;
     const HAS_NX: bool = true;
+    const CR3_BITS: u32 = 32;
 
     fn levels(&self) -> &'static [Level] {
         &PAE
@@ -173,6 +178,7 @@ impl Geometry for PaePrivate {
     const BOUNDARY: usize = 3;
     const SLOTS: SlotTable = SlotTable::PrivatePmd;
     const HAS_NX: bool = true;
+    const CR3_BITS: u32 = 32;
 
     fn levels(&self) -> &'static [Level] {
         &PAE

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use kernel_sync::OutOfHeap;
-use mm_generic::arch::PopulateError;
-use mm_generic::frames::{Frame, Frames, OutOfFrames};
+use mm_generic::arch::{PgdAllocError, PopulateError};
+use mm_generic::frames::{Frame, Frames};
 use mm_generic::kernel_range::KernelRange;
 use mm_generic::reference::{ReferenceError, ReferencePgd};
 use mm_generic::word::Word;
@@ -21,9 +21,9 @@ use crate::tables::Tables;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SetupError {
-    /// No frame for a table.
+    /// No top-level table.
     #[error("setting up the reference PGD: {0}")]
-    OutOfFrames(#[from] OutOfFrames),
+    Root(#[from] PgdAllocError),
     /// The boot tables cannot serve as the reference PGD.
     #[error("setting up the reference PGD: {0}")]
     Reference(#[from] ReferenceError),
@@ -67,7 +67,7 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
     ///
     /// # Errors
     ///
-    /// [`SetupError::OutOfFrames`] without a frame for the root.
+    /// [`SetupError::Root`] without a frame for the root.
     pub fn with_empty_reference(geometry: G, frames: &'static F) -> Result<Self, SetupError> {
         let root = alloc_root(&Tables::new(geometry, frames))?;
         Self::adopt(geometry, frames, root, Vec::new())
@@ -116,8 +116,9 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
     ///
     /// # Errors
     ///
-    /// [`OutOfFrames`]; nothing is kept.
-    pub fn alloc_root(&self) -> Result<Frame, OutOfFrames> {
+    /// [`PgdAllocError::OutOfFrames`], and [`PgdAllocError::RootTooHigh`] where the allocator returns a frame that
+    /// CR3 cannot point to: without long mode, PGDs must lie below 4 GiB. Nothing is kept.
+    pub fn alloc_root(&self) -> Result<Frame, PgdAllocError> {
         alloc_root(&self.tables)
     }
 
@@ -218,16 +219,21 @@ fn slot_table<G: Geometry, F: Frames>(tables: &Tables<G, F>, root: Frame) -> Opt
 }
 
 /// Takes frames for a root and, where PMDs are private, for its kernel PMD.
-fn alloc_root<G: Geometry, F: Frames>(tables: &Tables<G, F>) -> Result<Frame, OutOfFrames> {
+fn alloc_root<G: Geometry, F: Frames>(tables: &Tables<G, F>) -> Result<Frame, PgdAllocError> {
     let frames = tables.frames();
     let root = frames.alloc()?;
+    if root.phys() >> G::CR3_BITS != 0 {
+        // SAFETY: just allocated, never stored anywhere.
+        unsafe { frames.put(root) };
+        return Err(PgdAllocError::RootTooHigh { frame: root, bits: G::CR3_BITS });
+    }
     if let SlotTable::PrivatePmd = G::SLOTS {
         let pmd = match frames.alloc() {
             Ok(pmd) => pmd,
             Err(error) => {
                 // SAFETY: just allocated, never stored anywhere.
                 unsafe { frames.put(root) };
-                return Err(error);
+                return Err(error.into());
             }
         };
         tables.set_child(root, G::BOUNDARY, pmd);

@@ -19,6 +19,14 @@ pub enum PgdAllocError {
     /// No frame for a table.
     #[error("pgd_alloc: {0}")]
     OutOfFrames(#[from] OutOfFrames),
+    /// The frame for the top-level table lies where CR3 cannot point to. It has been given back.
+    #[error("pgd_alloc: frame {:#x} is beyond the {bits} bits that the root register holds", frame.phys())]
+    RootTooHigh {
+        /// The frame.
+        frame: Frame,
+        /// Bits of physical address that a root can have.
+        bits: u32,
+    },
     /// No heap for what is kept beside the table.
     #[error("pgd_alloc: {0}")]
     OutOfHeap(#[from] OutOfHeap),

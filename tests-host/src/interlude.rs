@@ -53,13 +53,7 @@ pub enum Point {
 #[must_use]
 pub fn points_of_a_growth(walks: bool) -> &'static [Point] {
     if walks {
-        &[
-            Point::Populated,
-            Point::WalkBegun,
-            Point::TasksWalked,
-            Point::CpusWalked,
-            Point::Synced,
-        ]
+        &[Point::Populated, Point::WalkBegun, Point::TasksWalked, Point::CpusWalked, Point::Synced]
     } else {
         &[Point::Populated, Point::Synced]
     }

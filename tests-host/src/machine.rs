@@ -206,7 +206,7 @@ impl<G: Geometry, A: PgdScheme<G>> Boot<G, A> {
             .expect("an empty reference, and private slots that exist");
         let tasks = Tasks::new(PID_MAX, CPUS).expect("memory for a small task list");
         let arch = Interposed::new(A::over(slots));
-        let world: World<Staged<A>> = 
+        let world: World<Staged<A>> =
             World::boot(frames, frames_before, arch, InterposedWalk::new(tasks));
         let cpu = Rc::new(world.cpu_online());
         let outer = BOOT_CPU.replace(Some(Rc::clone(&cpu)));

@@ -42,13 +42,8 @@ impl Shape {
     };
 
     /// PAE with one kernel PMD for all mms.
-    pub const PAE_SHARED: Self = Self {
-        kind: MmuKind::Pae,
-        span: 1 << 30,
-        slots: 1,
-        boundary: 3,
-        ..Self::TWO_LEVEL
-    };
+    pub const PAE_SHARED: Self =
+        Self { kind: MmuKind::Pae, span: 1 << 30, slots: 1, boundary: 3, ..Self::TWO_LEVEL };
 
     /// PAE with a kernel PMD for each mm.
     pub const PAE_PRIVATE: Self =

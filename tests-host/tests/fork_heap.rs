@@ -47,8 +47,9 @@ use mm_generic::vma::{Backing, Vma, VmaFlags};
 const FAILING: &str = "FORK_HEAP_FAILING";
 
 /// Where the product allocates through `alloc` and an exhausted heap aborts: the VMAs of a fork's child and of any
-/// edit, and the batch that RCU callbacks are put into.
-const INFALLIBLE: [&str; 3] = ["VmaSet<B>::fork_copy", "VmaSet<B>::splice", "EpochCpu::call_rcu"];
+/// edit, the batch that RCU callbacks are put into, and its way to the collector.
+const INFALLIBLE: [&str; 4] =
+    ["VmaSet<B>::fork_copy", "VmaSet<B>::splice", "EpochCpu::call_rcu", "EpochCpu::seal"];
 
 /// The system's allocator, with one allocation that fails.
 struct FailingOnce;
@@ -103,6 +104,8 @@ struct Ground {
     world: World<With<X86<LongMode, HostFrames>>>,
     cpu: HostCpu,
     init: TaskRef<Kernel>,
+    /// Mms that fill the first four places of the locked scheme's `pgd_list`: the next one makes it grow.
+    spare: [NewMm<Kernel>; 3],
 }
 
 /// Pids of a segment of the table, which is allocated when the first pid in it is wanted.
@@ -126,7 +129,8 @@ impl Ground {
             mm.user().write_bytes(mm.mm(), start, &[1]).expect("frames enough");
         }
         let init = first_process(world.init_mm(), Some(mm), (), 0).expect("room enough");
-        Self { world, cpu, init: init.into_task() }
+        let spare = [(); 3].map(|()| NewMm::new(world.init_mm()).expect("frames enough"));
+        Self { world, cpu, init: init.into_task(), spare }
     }
 
     fn fork(&self, args: &CloneArgs) -> Result<TaskRef<Kernel>, ForkError<NoError>> {
@@ -135,7 +139,7 @@ impl Ground {
 
     /// Ends the kernel and asserts that nothing but init was left: no child, no pid, no frame, no callback.
     fn end(self) {
-        let Self { world, cpu, init } = self;
+        let Self { world, cpu, init, spare } = self;
         assert!(!init.process().has_child(|_| true), "a child is left");
         assert_eq!(init.process().live_threads(), 1, "a thread is left");
         assert_eq!(init.mm().expect("init has an mm").users(), 2, "init's share and this one");
@@ -149,22 +153,25 @@ impl Ground {
         };
         assert_eq!(error, PidError::Exhausted { limit: 2 * SEGMENT });
         assert_eq!(held.len(), 2 * SEGMENT as usize - 2, "all pids but 0 and init's can be had");
-        drop((held, init, cpu));
+        drop((held, init, spare, cpu));
         // SAFETY: no CPU is left, and no reference.
         let left = unsafe { world.shut_down(MmuKind::FourLevel) };
         assert_eq!(left, Leftovers { leaked_frames: 0, pending_callbacks: 0 });
     }
 
+    fn exit(&self, task: &TaskRef<Kernel>) {
+        exit(self.world.init_mm(), task, ExitStatus::Exited(0), self.init.process());
+    }
+
     fn reap(&self, child: &TaskRef<Kernel>) {
-        let init = self.init.process();
-        exit(self.world.init_mm(), child, ExitStatus::Exited(0), init);
+        self.exit(child);
         if child.is_leader() {
-            assert!(reap(self.world.init_mm(), init, |_| true).is_some());
+            assert!(reap(self.world.init_mm(), self.init.process(), |_| true).is_some());
         }
     }
 }
 
-/// Calls `attempt` with the allocation failing that the environment names; `None` if it needs fewer.
+/// Calls `attempt` with the allocation failing that the environment names; tells whether it got by with fewer.
 fn with_failure<T>(attempt: impl FnOnce() -> T) -> (T, bool) {
     let failing = env::var(FAILING).expect("in a process that is to try it");
     LEFT.set(Some(failing.parse().expect("a number")));
@@ -228,30 +235,196 @@ fn for_each_allocation(typed_at_least: usize, attempt: impl FnOnce()) {
     }
 }
 
-/// Attempts a fork, and checks the error and what is left.
-fn attempt_fork(args: &CloneArgs, is_expected: fn(&ForkError<NoError>) -> bool) {
-    let ground = Ground::new();
-    let (made, all_succeeded) = with_failure(|| ground.fork(args));
+/// Calls `attempt` with the allocation failing that the environment names, and drops what it made. Returns
+/// whether it made anything, and asserts that a failure was not kept secret and that the error is expected.
+fn expect<T, E: std::error::Error>(
+    attempt: impl FnOnce() -> Result<T, E>,
+    is_expected: fn(&E) -> bool,
+) -> Option<T> {
+    let (made, all_succeeded) = with_failure(attempt);
     match made {
-        Ok(child) => {
+        Ok(made) => {
             assert!(all_succeeded, "an allocation failed and nobody said so");
-            ground.reap(&child);
+            Some(made)
         }
-        Err(error) => assert!(is_expected(&error), "{error}"),
+        Err(error) => {
+            assert!(is_expected(&error), "{error}");
+            None
+        }
+    }
+}
+
+fn is_lack_of_mm(error: &NewMmError) -> bool {
+    matches!(error, NewMmError::OutOfHeap(_) | NewMmError::Pgd(PgdAllocError::OutOfHeap(_)))
+}
+
+fn is_lack_of_heap(error: &ForkError<NoError>) -> bool {
+    match error {
+        ForkError::NewMm(error) => is_lack_of_mm(error),
+        ForkError::Pid(error) => matches!(error, PidError::NoMemory { .. }),
+        ForkError::Join(error) => matches!(error, JoinError::OutOfHeap(_)),
+        ForkError::OutOfHeap(_) => true,
+        _ => false,
+    }
+}
+
+fn attempt_fork(args: &CloneArgs) {
+    let ground = Ground::new();
+    if let Some(child) = expect(|| ground.fork(args), is_lack_of_heap) {
+        ground.reap(&child);
     }
     ground.end();
 }
 
 #[test]
 fn a_fork() {
+    // The mm, the process, the task; the locked scheme's list of PGDs.
+    let typed = if cfg!(feature = "pgd-init-late") { 3 } else { 4 };
+    for_each_allocation(typed, || attempt_fork(&CloneArgs::FORK));
+}
+
+#[test]
+fn a_process_on_its_parents_mm() {
+    // The process, the task.
+    for_each_allocation(2, || attempt_fork(&CloneArgs::VFORK));
+}
+
+#[test]
+fn a_thread() {
+    // The task, its place in the process.
+    for_each_allocation(2, || attempt_fork(&CloneArgs::THREAD));
+}
+
+/// The pid is the first of its segment of the table.
+#[test]
+fn a_pid_in_a_new_segment() {
     for_each_allocation(3, || {
-        attempt_fork(&CloneArgs::FORK, |error| {
-            matches!(
-                error,
-                ForkError::NewMm(
-                    NewMmError::OutOfHeap(_) | NewMmError::Pgd(PgdAllocError::OutOfHeap(_))
-                ) | ForkError::OutOfHeap(_)
-            )
+        let ground = Ground::new();
+        let pids = ground.world.tasks().pids();
+        let mut held = Vec::new();
+        loop {
+            let reservation = pids.alloc(0).expect("two segments");
+            if reservation.pid().get() == SEGMENT - 1 {
+                break held.push(reservation);
+            }
+            held.push(reservation);
+        }
+        if let Some(child) = expect(|| ground.fork(&CloneArgs::VFORK), is_lack_of_heap) {
+            assert_eq!(child.pid().get(), SEGMENT);
+            ground.reap(&child);
+        }
+        drop(held);
+        ground.end();
+    });
+}
+
+#[test]
+fn a_kernel_thread() {
+    for_each_allocation(2, || {
+        let ground = Ground::new();
+        let make = || first_process(ground.world.init_mm(), None, (), 0);
+        if let Some(thread) = expect(make, is_lack_of_heap) {
+            ground.exit(&thread.into_task());
+        }
+        ground.end();
+    });
+}
+
+#[test]
+fn a_first_process() {
+    for_each_allocation(2, || {
+        let ground = Ground::new();
+        let mm = NewMm::new(ground.world.init_mm()).expect("frames enough");
+        let make = || first_process(ground.world.init_mm(), Some(mm), (), 0);
+        if let Some(first) = expect(make, is_lack_of_heap) {
+            ground.exit(&first.into_task());
+        }
+        ground.end();
+    });
+}
+
+/// What an exit frees it hands to RCU, and nothing else in it allocates.
+#[test]
+fn an_exit() {
+    for_each_allocation(0, || {
+        let ground = Ground::new();
+        // More than one batch of callbacks.
+        let children: Vec<_> =
+            (0..40).map(|_| ground.fork(&CloneArgs::VFORK).expect("room enough")).collect();
+        let exit_all = || {
+            for child in children {
+                ground.reap(&child);
+            }
+        };
+        let ((), all_succeeded) = with_failure(exit_all);
+        assert!(all_succeeded, "an allocation failed and nobody said so");
+        ground.end();
+    });
+}
+
+/// An Elf64 executable of one page: headers, and a text of one byte.
+fn executable() -> Vec<u8> {
+    const VADDR: u64 = 0x40_0000;
+    const HEADERS: u64 = 64 + 56;
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    // e_type, e_machine, e_version, e_entry, e_phoff, e_shoff, e_flags, the sizes.
+    for half in [2_u16, 62] {
+        file.extend(half.to_le_bytes());
+    }
+    file.extend(1_u32.to_le_bytes());
+    for word in [VADDR + HEADERS, 64, 0] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(0_u32.to_le_bytes());
+    for half in [64_u16, 56, 1, 0, 0, 0] {
+        file.extend(half.to_le_bytes());
+    }
+    // p_type, p_flags, p_offset, p_vaddr, p_paddr, p_filesz, p_memsz, p_align.
+    for half in [1_u32, 5] {
+        file.extend(half.to_le_bytes());
+    }
+    for word in [0, VADDR, VADDR, HEADERS + 1, HEADERS + 1, PAGE_SIZE] {
+        file.extend(word.to_le_bytes());
+    }
+    file.push(0xcc);
+    file
+}
+
+#[test]
+fn an_exec() {
+    // The load plan, the stack image, the mm; the locked scheme's list of PGDs.
+    let typed = if cfg!(feature = "pgd-init-late") { 3 } else { 4 };
+    for_each_allocation(typed, || {
+        let ground = Ground::new();
+        let bytes = executable();
+        let file = HostFile(Arc::from(bytes.as_slice()));
+        let stack_top = (1 << 47) - PAGE_SIZE;
+        let target = Target {
+            class: Class::Elf64,
+            machine: Machine::X86_64,
+            user: 0x1_0000..stack_top - (16 << 20),
+            pie_base: 0x5555_5555_4000,
+        };
+        let request = LoadRequest {
+            target: &target,
+            stack_top,
+            stack_limits: StackLimits::linux(8 << 20),
+            argv: &[b"sample"],
+            envp: &[b"HOME=/"],
+            execfn: b"/sample",
+            credentials: Credentials::default(),
+            platform: Platform { name: b"x86_64", hwcap: 0, clktck: 100 },
+            random: [7; 16],
+            vdso: None,
+        };
+        let attempt = || load(ground.world.init_mm(), &file, &bytes, &request);
+        let image = expect(attempt, |error| match error {
+            LoadError::Elf(error) => matches!(error, ElfError::OutOfMemory { .. }),
+            LoadError::Stack(error) => matches!(error, StackError::OutOfMemory { .. }),
+            LoadError::NewMm(error) => is_lack_of_mm(error),
+            _ => false,
         });
+        drop(image);
+        ground.end();
     });
 }

@@ -5,7 +5,9 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-use arch_x86::geometry::{Geometry, Level, LongMode, PaeShared, SlotTable, TwoLevel, UnknownLevels};
+use arch_x86::geometry::{
+    Geometry, Level, LongMode, PaeShared, SlotTable, TwoLevel, UnknownLevels,
+};
 use arch_x86::slots::{SetupError, Slots};
 use hosted::frames::HostFrames;
 use kernel_exec::exec_mmap::ExecMmapError;
@@ -90,7 +92,7 @@ fn bad_boot_tables<G: Geometry, A: PgdScheme<G>>(boot: &Boot<G, A>) {
             let error = Slots::with_empty_reference(boot.geometry(), frames).err();
             frames.fail_never();
             let source = OutOfFrames { total: frames.total() };
-            assert_eq!(error, Some(SetupError::OutOfFrames(source)));
+            assert_eq!(error, Some(SetupError::Root(PgdAllocError::OutOfFrames(source))));
             assert_eq!(frames.allocated(), before);
         }
     }
@@ -138,8 +140,7 @@ fn growth_into_a_private_slot<G: Geometry, A: PgdScheme<G>>(boot: &Boot<G, A>) {
     boot.with_private(&[private]).run(|machine| {
         let task = machine.fork();
         let before = State::of(machine);
-        let expected =
-            PopulateError::PrivateSlot { slot: private, addr: shape.addr(private) };
+        let expected = PopulateError::PrivateSlot { slot: private, addr: shape.addr(private) };
         for slots in [private..private + 1, 0..private + 1, private..shape.slots, 0..shape.slots] {
             let trace = trace(|| {
                 assert_eq!(machine.try_grow(slots), Err(GrowError::Populate(expected)));
@@ -185,7 +186,9 @@ fn bad_ranges<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
     let half = last - first + 1;
     let grow = |start, len| machine.init_mm().grow(start, len).map(drop);
     assert_eq!(grow(first, 0), Err(GrowError::Range(RangeError::Empty { start: first })));
-    for (start, len) in [(first + 1, PAGE_SIZE), (first, PAGE_SIZE - 1), (first + 8, 8), (first, half - 1)] {
+    for (start, len) in
+        [(first + 1, PAGE_SIZE), (first, PAGE_SIZE - 1), (first + 8, 8), (first, half - 1)]
+    {
         assert_eq!(grow(start, len), Err(GrowError::Range(RangeError::Unaligned { start, len })));
     }
     for (start, len) in [
@@ -347,16 +350,10 @@ fn an_mm_is_published_in_one_place_at_a_time<G: Geometry, A: PgdScheme<G>>(
     let (pid, user) = (kthread.pid(), task.pid());
     assert_eq!(kthread_unuse_mm(&kthread).err(), Some(AttachError::NotAttached { pid }));
     assert_eq!(kthread_unuse_mm(&task).err(), Some(AttachError::NotKernelThread { pid: user }));
-    assert_eq!(
-        attach(&task, orphans[0].clone()),
-        Err(AttachError::NotKernelThread { pid: user })
-    );
+    assert_eq!(attach(&task, orphans[0].clone()), Err(AttachError::NotKernelThread { pid: user }));
     assert_eq!(attach(&kthread, orphans[0].clone()), Ok(()));
     for orphan in &orphans {
-        assert_eq!(
-            attach(&kthread, orphan.clone()),
-            Err(AttachError::AlreadyAttached { pid })
-        );
+        assert_eq!(attach(&kthread, orphan.clone()), Err(AttachError::AlreadyAttached { pid }));
     }
     assert_eq!(machine.loaded_root(1), Some(orphans[0].root()));
     assert_eq!((orphans[0].users(), orphans[1].users()), (2, 1), "what was refused was let go");
@@ -396,9 +393,9 @@ fn low(frame: Frame) -> Frame {
 unsafe impl Frames for HighFrames {
     fn alloc(&self) -> Result<Frame, OutOfFrames> {
         let frame = self.frames.alloc()?;
-        let left = self.high_from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-            left.checked_sub(1)
-        });
+        let left = self
+            .high_from
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         Ok(if left.is_ok() { frame } else { Frame::at(frame.phys() + HIGH).unwrap() })
     }
 

@@ -51,7 +51,7 @@ pub(crate) struct Outcome {
 /// All free frames are compared with zero after one round in this many; that takes as long as a round.
 const CHECK_FREE_FRAMES_EVERY: u64 = 64;
 
-/// One round in this many is a round of duels; every second one of a mutant's.
+/// One round in this many is a round of duels; of a mutant's rounds, all but one in this many are.
 const DUELS_EVERY: u64 = 8;
 
 /// Pids of a round, far more than tasks live at once.
@@ -87,8 +87,8 @@ impl<S: Scheme> Recipe<S> {
     }
 
     fn is_duel(&self, round: u64) -> bool {
-        let every = if self.mutant.is_some() { 2 } else { DUELS_EVERY };
-        self.cpus >= 2 && round % every == 1
+        let exception = round % DUELS_EVERY == 1;
+        self.cpus >= 2 && exception != self.mutant.is_some()
     }
 
     fn boot(&self, frames: &'static HostFrames, half: Half) -> Ground<S> {

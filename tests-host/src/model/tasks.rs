@@ -120,11 +120,7 @@ impl TaskWorld {
         let slots = Slots::with_empty_reference(Tiny, static_frames).expect("enough frames");
         let tasks = Tasks::new(6, 2).expect("a small task list");
         let init_mm = InitMm::new(LateInit::new(slots), static_frames, tasks);
-        Self {
-            init_mm: Box::into_raw(Box::new(init_mm)),
-            frames,
-            grown: AtomicBool::new(false),
-        }
+        Self { init_mm: Box::into_raw(Box::new(init_mm)), frames, grown: AtomicBool::new(false) }
     }
 
     /// The kernel's `init_mm`.
@@ -239,15 +235,16 @@ impl Drop for TaskWorld {
         drop(unsafe { Box::from_raw(self.init_mm) });
         // SAFETY: made by `Box::into_raw`; `init_mm`, which referred to it, is gone.
         let frames = unsafe { Box::from_raw(self.frames) };
-        assert_eq!(frames.live(), 1 + tables, "the reference's root and tables are all that is left");
+        assert_eq!(
+            frames.live(),
+            1 + tables,
+            "the reference's root and tables are all that is left"
+        );
     }
 }
 
 /// Explores a model on the product's task layer; as [`super::explore`].
-pub fn explore_tasks(
-    preemptions: usize,
-    body: impl Fn(&Arc<TaskWorld>) + Send + Sync + 'static,
-) {
+pub fn explore_tasks(preemptions: usize, body: impl Fn(&Arc<TaskWorld>) + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 100_000;

@@ -28,7 +28,8 @@ fn synced_after_the_walk_and_not_before<G: Geometry, A: PgdScheme<G>>(machine: &
             assert_eq!(machine.reference().is_synced(0..1), synced);
             let entry = machine.reference_slots()[0];
             assert_ne!(entry, 0);
-            let missing = machine.roots().into_iter().any(|root| machine.slots_of(root)[0] != entry);
+            let missing =
+                machine.roots().into_iter().any(|root| machine.slots_of(root)[0] != entry);
             assert_eq!(!missing, stored_everywhere);
         }
     };
@@ -94,9 +95,13 @@ fn one_walk_for_a_whole_range<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G,
     for word in &reference[..slots] {
         let table = tests_host::shape::Shape::table_of(*word).expect("present");
         assert_eq!(machine.frames().count(table), 1);
-        assert!(machine.frames().table64(table).iter().all(
-            |word| word.load(kernel_sync::atomic::Ordering::Relaxed) == 0
-        ));
+        assert!(
+            machine
+                .frames()
+                .table64(table)
+                .iter()
+                .all(|word| word.load(kernel_sync::atomic::Ordering::Relaxed) == 0)
+        );
     }
 }
 

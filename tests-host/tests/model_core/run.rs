@@ -206,7 +206,8 @@ impl<'m, G: Geometry, A: PgdScheme<G>> Run<'m, G, A> {
         let all = machine.shape().slots;
         // Up to the end of the kernel half, whose last slots are as good as its first.
         let end = if slots.start == 5 { all } else { slots.end.min(all) };
-        let start = if slots.start == 5 { all - slots.len().min(all) } else { slots.start.min(all - 1) };
+        let start =
+            if slots.start == 5 { all - slots.len().min(all) } else { slots.start.min(all - 1) };
         let slots = start..end.max(start + 1);
         let synced = slots.clone().all(|slot| self.model.slots.contains(&slot));
         let points = if synced { &[] } else { points_of_a_growth(A::WALKS) };

@@ -36,9 +36,13 @@ fn an_exiting_task_missed_by_the_walk<G: Geometry, A: PgdScheme<G>>(machine: &Ma
     let task = machine.fork();
     machine.switch(1, &task);
     // The first process is being visited; the task comes next.
-    meanwhile(Point::TaskVisit(0), || machine.exit(&task), || {
-        machine.grow(0..1);
-    });
+    meanwhile(
+        Point::TaskVisit(0),
+        || machine.exit(&task),
+        || {
+            machine.grow(0..1);
+        },
+    );
     machine.assert_shows_everything(machine.loaded_root(1).expect("lazily"));
 }
 
@@ -169,7 +173,11 @@ fn vmemmap_used_before_the_sync<G: Geometry, A: PgdScheme<G>>(machine: &Machine<
     let range = machine.init_mm().grow(start, 2 * PAGE_SIZE).expect("a range of the kernel half");
     let frame = machine.frames().alloc().expect("frames enough");
     let map = |addr| machine.init_mm().map_kernel(&range, addr, frame, Prot::READ);
-    for addr in [start + 2 * PAGE_SIZE, start.wrapping_sub(PAGE_SIZE), shape.addr(shape.slots - 1) + 8 * PAGE_SIZE] {
+    for addr in [
+        start + 2 * PAGE_SIZE,
+        start.wrapping_sub(PAGE_SIZE),
+        shape.addr(shape.slots - 1) + 8 * PAGE_SIZE,
+    ] {
         assert_eq!(map(addr), Err(MapError::BadAddress { addr }), "not of the synced range");
     }
     map(start + PAGE_SIZE).expect("a page of the synced range");

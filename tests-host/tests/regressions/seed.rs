@@ -74,9 +74,7 @@ fn pae_with_private_pmds_skipped() {
 
 fn each_pmd_entry_arrives<A: PgdScheme<PaePrivate>>(machine: &Machine<PaePrivate, A>) {
     use mm_generic::frames::Frames;
-    let top = |root| {
-        machine.frames().table64(root)[3].load(kernel_sync::atomic::Ordering::Acquire)
-    };
+    let top = |root| machine.frames().table64(root)[3].load(kernel_sync::atomic::Ordering::Acquire);
     let old = machine.fork();
     let old_root = old.mm().expect("a user task").root();
     let old_top = top(old_root);

@@ -18,14 +18,11 @@ tests_host::on_every_machine!(
     published_then_completed_then_loaded_by_attach,
 );
 
-
 /// The mms that walkers find through tasks, with their stages.
 fn published<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) -> Vec<(Frame, Stage)> {
     let rcu = HostRcu::read_lock();
     let mut found = Vec::new();
-    machine
-        .tasks()
-        .for_each_published(&rcu, &mut |mm| found.push((mm.root(), mm.stage())));
+    machine.tasks().for_each_published(&rcu, &mut |mm| found.push((mm.root(), mm.stage())));
     found
 }
 
@@ -75,7 +72,9 @@ fn published_then_completed_then_runnable<G: Geometry, A: PgdScheme<G>>(machine:
     machine.switch(1, &child);
 }
 
-fn published_then_completed_then_loaded_by_exec<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
+fn published_then_completed_then_loaded_by_exec<G: Geometry, A: PgdScheme<G>>(
+    machine: &Machine<G, A>,
+) {
     let task = machine.fork();
     machine.switch(1, &task);
     let old = machine.loaded_root(1);
@@ -96,7 +95,9 @@ fn published_then_completed_then_loaded_by_exec<G: Geometry, A: PgdScheme<G>>(ma
     assert_ne!(machine.loaded_root(1), old);
 }
 
-fn published_then_completed_then_loaded_by_attach<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
+fn published_then_completed_then_loaded_by_attach<G: Geometry, A: PgdScheme<G>>(
+    machine: &Machine<G, A>,
+) {
     let (kthread, orphan) = (machine.kthread(), machine.orphan());
     let root = orphan.root();
     let before = published(machine);

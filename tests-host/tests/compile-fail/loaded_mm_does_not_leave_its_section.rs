@@ -1,4 +1,4 @@
-//! What another CPU has loaded is looked at inside a read-side section, and does not leave it: the CPU may drop it at once.
+//! What another CPU has loaded is looked at inside a read-side section and does not leave it: that CPU may drop it at once.
 use kernel_sync::Rcu;
 use mm_generic::kernel::Kernel;
 use mm_generic::loaded::LoadedMm;
