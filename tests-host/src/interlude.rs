@@ -1,10 +1,10 @@
 //! Interludes: what other CPUs do while this one is in the middle of a fork, an exec or a growth.
 //!
-//! A race is a matter of what comes between two steps. [`meanwhile`] puts code there: it runs on the
-//! same thread, at a named [`Point`] of the protocol, and what it does is what other CPUs did at that
-//! moment. So an interleaving is written down and happens every time, without threads and without sleeping.
-//! What two processors may disagree about at one moment (store buffers) cannot be shown in this
-//! way; the model checks explore that.
+//! A race is a matter of what comes between two steps. [`meanwhile`] puts code there: it runs on
+//! the same thread, at a named [`Point`] of the protocol, and what it does is what other CPUs did
+//! at that moment. So an interleaving is written down and happens every time, without threads and
+//! without sleeping. What two processors may disagree about at one moment (store buffers) cannot be
+//! shown in this way; the model checks explore that.
 //!
 //! The points lie in [`Interposed`], around an architecture, and in [`InterposedWalk`], around
 //! walkers. The product between them is untouched.
@@ -29,10 +29,11 @@ pub enum Point {
     Completed,
     /// The reference holds a growth's entries; the barrier and the walk are still to come.
     Populated,
-    /// The walk over the tasks begins. (The locked scheme walks `pgd_list` and passes none of the points of a walk.)
+    /// The walk over the tasks begins. (The locked scheme walks `pgd_list` and passes none of the
+    /// points of a walk.)
     WalkBegun,
-    /// The task walk has found its n-th mm, from 0, and has not filled its slots. The locks that kept the mm
-    /// there are held.
+    /// The task walk has found its n-th mm, from 0, and has not filled its slots. The locks that
+    /// kept the mm there are held.
     TaskVisit(usize),
     /// All tasks have been visited, and no CPU.
     TasksWalked,
@@ -42,14 +43,16 @@ pub enum Point {
     CpusWalked,
     /// The slots are marked synced; the growth has not returned.
     Synced,
-    /// An entry has been stored in the reference (its update lock is held), or copied to a PGD that nobody can reach yet. Only
-    /// with [`crate::watched::Watched`] entries.
+    /// An entry has been stored in the reference (its update lock is held), or copied to a PGD that
+    /// nobody can reach yet. Only with [`crate::watched::Watched`] entries.
     EntryStored,
-    /// An entry has been read, and nothing has been done about it yet. Only with [`crate::watched::Watched`] entries.
+    /// An entry has been read, and nothing has been done about it yet. Only with
+    /// [`crate::watched::Watched`] entries.
     EntryRead,
 }
 
-/// Where a growth can be interrupted without a lock being held, in order; `walks` tells whether its scheme walks the tasks.
+/// Where a growth can be interrupted without a lock being held, in order; `walks` tells whether its
+/// scheme walks the tasks.
 #[must_use]
 pub fn points_of_a_growth(walks: bool) -> &'static [Point] {
     if walks {
@@ -219,8 +222,8 @@ impl<W> InterposedWalk<W> {
     }
 }
 
-// SAFETY: every call goes through to `W`, which keeps the promises. A test that blocks in an interlude blocks where no
-// lock is held, or says so.
+// SAFETY: every call goes through to `W`, which keeps the promises. A test that blocks in an
+// interlude blocks where no lock is held, or says so.
 unsafe impl<K: Kernel, W: Walkers<K>> Walkers<K> for InterposedWalk<W> {
     fn for_each_published(&self, rcu: &RcuGuard<K>, visit: &mut dyn FnMut(&Mm<K>)) {
         pass(Point::WalkBegun);

@@ -1,6 +1,8 @@
 //! Hosted tests over all crates; this library holds what several of them share.
 
 #[cfg(not(loom))]
+mod every_machine;
+#[cfg(not(loom))]
 pub mod interlude;
 #[cfg(not(loom))]
 pub mod machine;

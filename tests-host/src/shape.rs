@@ -1,4 +1,5 @@
-//! The kernel halves of x86's geometries in the manual's numbers, and what a PGD holds in them, word by word.
+//! The kernel halves of x86's geometries in the manual's numbers, and what a PGD holds in them,
+//! word by word.
 //!
 //! Written without arch-x86, so that a mistake in its geometries cannot hide in the question.
 //! Source: Intel SDM volume 3, chapter 4.
@@ -81,8 +82,8 @@ impl Shape {
         self.words(frames, table, first..first + self.slots)
     }
 
-    /// Sets the word of a slot of the PGD at `root`, as an MMU that sets an accessed bit does, or a kernel that has an entry
-    /// of its own there.
+    /// Sets the word of a slot of the PGD at `root`, as an MMU that sets an accessed bit does, or a
+    /// kernel that has an entry of its own there.
     pub fn set_slot(&self, frames: &HostFrames, root: Frame, slot: usize, word: u64) {
         let (table, first) = self.slot_table(frames, root);
         self.set(frames, table, first + slot, word);

@@ -1,7 +1,9 @@
-//! Page-table entries that tell when they are read and stored: a look between two steps of the product's inner loops.
+//! Page-table entries that tell when they are read and stored: a look between two steps of the
+//! product's inner loops.
 //!
-//! Late init reads an entry of the reference and then fills a slot; growth stores the entry under a lock. Neither
-//! moment has a place to put a hook at, except the entry itself, whose type the geometry chooses.
+//! Late init reads an entry of the reference and then fills a slot; growth stores the entry under a
+//! lock. Neither moment has a place to put a hook at, except the entry itself, whose type the
+//! geometry chooses.
 
 use arch_x86::geometry::{Geometry, Level, LongMode, SlotTable};
 use kernel_sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,5 @@
-//! Bad input and exhausted frames: a typed error that carries the value, and nothing changed, kept or lost.
+//! Bad input and exhausted frames: a typed error that carries the value, and nothing changed, kept
+//! or lost.
 #![cfg(not(loom))]
 
 use std::sync::Barrier;
@@ -6,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use arch_x86::geometry::{
-    Geometry, Level, LongMode, PaeShared, SlotTable, TwoLevel, UnknownLevels,
+    Geometry, Level, LongMode, PaePrivate, PaeShared, SlotTable, TwoLevel, UnknownLevels,
 };
 use arch_x86::slots::{SetupError, Slots};
 use hosted::frames::HostFrames;
@@ -337,7 +338,8 @@ fn a_slot_is_populated_once() {
     assert!(reference.is_private(3) && !reference.is_private(2));
 }
 
-/// A second attach, an exec beside other threads: refused with the names of those concerned, and nothing has changed.
+/// A second attach, an exec beside other threads: refused with the names of those concerned, and
+/// nothing has changed.
 fn an_mm_is_published_in_one_place_at_a_time<G: Geometry, A: PgdScheme<G>>(
     machine: &Machine<G, A>,
 ) {
@@ -377,7 +379,8 @@ fn an_mm_is_published_in_one_place_at_a_time<G: Geometry, A: PgdScheme<G>>(
     drop(machine.detach(&kthread));
 }
 
-/// Frames of which those from number `high_from` on lie above 4 GiB, where 32-bit entries do not reach.
+/// Frames of which those from number `high_from` on lie above 4 GiB, where 32-bit entries do not
+/// reach.
 struct HighFrames {
     frames: &'static HostFrames,
     high_from: AtomicUsize,
@@ -425,36 +428,60 @@ unsafe impl Frames for HighFrames {
     }
 }
 
+/// A reference PGD in frames of which those from number `high_from` on are high.
+fn slots_in_high_frames<G: Geometry>(
+    geometry: G,
+    high_from: usize,
+) -> (&'static HostFrames, Result<Slots<G, HighFrames>, SetupError>) {
+    let frames = HostFrames::new(64).leak();
+    let high = Box::leak(Box::new(HighFrames { frames, high_from: high_from.into() }));
+    (frames, Slots::with_empty_reference(geometry, high))
+}
+
+#[test]
+fn roots_beyond_the_reach_of_cr3() {
+    fn check<G: Geometry>(geometry: G) {
+        let (frames, slots) = slots_in_high_frames(geometry, 0);
+        let Some(SetupError::Root(PgdAllocError::RootTooHigh { frame, bits: 32 })) = slots.err()
+        else {
+            panic!("{geometry:?}: CR3 has 32 bits");
+        };
+        assert!(frame.phys() > HIGH);
+        assert_eq!(frames.allocated(), 0, "given back");
+        assert_eq!(frames.count(low(frame)), 0);
+    }
+    check(TwoLevel);
+    check(PaeShared);
+    check(PaePrivate);
+    for long_mode in [LongMode::FOUR_LEVEL, LongMode::FIVE_LEVEL] {
+        let (frames, slots) = slots_in_high_frames(long_mode, 0);
+        assert!(slots.is_ok(), "{long_mode:?}");
+        assert_eq!(frames.allocated(), 1);
+    }
+}
+
 #[test]
 fn tables_beyond_the_reach_of_32_bit_entries() {
-    fn slots<G: Geometry>(geometry: G, high_from: usize) -> Slots<G, HighFrames> {
-        let frames = HostFrames::new(64).leak();
-        let frames = Box::leak(Box::new(HighFrames { frames, high_from: high_from.into() }));
-        Slots::with_empty_reference(geometry, frames).unwrap()
-    }
-    for high_from in 0..5 {
-        let slots = slots(TwoLevel, high_from);
-        let frames = slots.tables().frames().frames;
-        assert_eq!(frames.allocated(), 1);
-        let range = TwoLevel.kernel_half().range(0xc000_0000, 4 * (4 << 20)).unwrap();
-        match slots.populate(range) {
+    let two_level = TwoLevel.kernel_half().range(0xc000_0000, 4 * (4 << 20)).unwrap();
+    for tables in 0..4 {
+        // The root and `tables` of the four tables are in reach.
+        let (frames, slots) = slots_in_high_frames(TwoLevel, 1 + tables);
+        let slots = slots.unwrap();
+        match slots.populate(two_level) {
             Err(PopulateError::FrameTooHigh { frame }) => {
                 assert!(frame.phys() > HIGH);
                 assert_eq!(frames.count(low(frame)), 0, "given back");
-                assert_eq!(frames.allocated(), 1, "and so are the tables before it");
+                assert_eq!(frames.allocated(), 1, "and so are the {tables} before it");
                 assert_eq!(slots.reference().populated(), 0);
-                assert!(high_from < 5);
             }
-            result => panic!("{high_from}: {result:?}"),
+            result => panic!("{tables} tables: {result:?}"),
         }
     }
-    // The root and four tables.
-    let two_level = slots(TwoLevel, 5);
-    let range = TwoLevel.kernel_half().range(0xc000_0000, 4 * (4 << 20)).unwrap();
-    assert_eq!(two_level.populate(range), Ok(()));
-    let pae = slots(PaeShared, 0);
-    let range = PaeShared.kernel_half().range(0xc000_0000, PAGE_SIZE).unwrap();
-    assert_eq!(pae.populate(range), Ok(()), "64-bit entries hold any frame");
+    let (_, slots) = slots_in_high_frames(TwoLevel, 1 + 4);
+    assert_eq!(slots.unwrap().populate(two_level), Ok(()));
+    let (_, slots) = slots_in_high_frames(PaeShared, 1);
+    let pae = PaeShared.kernel_half().range(0xc000_0000, PAGE_SIZE).unwrap();
+    assert_eq!(slots.unwrap().populate(pae), Ok(()), "64-bit entries hold any frame");
 }
 
 #[test]

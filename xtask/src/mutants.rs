@@ -78,9 +78,8 @@ fn killed_by_loom() -> Result<BTreeMap<String, Vec<String>>, Box<dyn std::error:
     let mut killers: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in String::from_utf8(output.stdout)?.lines() {
         // Printed by tests-host/tests/loom_protocol.rs.
-        if let Some((mutant, scenario)) = line
-            .strip_prefix("mutant ")
-            .and_then(|rest| rest.split_once(": killed by loom, "))
+        if let Some((mutant, scenario)) =
+            line.strip_prefix("mutant ").and_then(|rest| rest.split_once(": killed by loom, "))
         {
             killers.entry(mutant.to_owned()).or_default().push(scenario.to_owned());
         }

@@ -133,10 +133,15 @@ pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
 /// Prints how a variant compares with the one that has the feature off; returns whether they are the same.
 fn report(variant: &str, off: &Assembly, other: &Assembly) -> bool {
     match off.compare(other) {
-        Ok(()) => println!("same machine code: {variant}"),
-        Err(difference) => println!("DIFFERENT machine code: {variant}\n{difference}"),
+        Ok(()) => {
+            println!("same machine code: {variant}");
+            true
+        }
+        Err(difference) => {
+            println!("DIFFERENT machine code: {variant}\n{difference}");
+            false
+        }
     }
-    off.compare(other).is_ok()
 }
 
 /// Where things are.

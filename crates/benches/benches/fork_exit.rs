@@ -6,12 +6,13 @@
 
 use arch_x86::late::LateInit;
 use arch_x86::locked::Locked;
+use benches::crew::Crew;
 use benches::kernel::{BenchKernel, UserHalf};
 use benches::session::{Axes, Match, Session};
 use std::time::Duration;
 
 /// Forks of each thread in a turn.
-const FORKS: u64 = 1000;
+const FORKS: u64 = 4000;
 
 /// CPUs of the kernels, and threads at most.
 const CPUS: usize = 2;
@@ -34,15 +35,18 @@ fn main() {
     for (group, user) in [("empty", UserHalf::Empty), ("one page", UserHalf::OnePage)] {
         let late = BenchKernel::boot(FRAMES, CPUS, user, LateInit::new);
         let locked = BenchKernel::boot(FRAMES, CPUS, user, Locked::new);
-        for threads in 1..=CPUS {
-            let of = Match { group, variant: "late", base: "locked", x: threads as u64 };
-            session.compare(
-                of,
-                FORKS,
-                |forks| late.fork_exit(threads, forks),
-                |forks| locked.fork_exit(threads, forks),
-            );
-        }
+        std::thread::scope(|scope| {
+            let crew = Crew::hire(scope, CPUS);
+            let (late, locked) = (&late, &locked);
+            for threads in 1..=CPUS {
+                session.compare(
+                    Match { group, variant: "late", base: "locked", x: threads as u64 },
+                    FORKS,
+                    |forks| crew.work(threads, move |cpu, line| late.fork_exit(cpu, forks, line)),
+                    |forks| crew.work(threads, move |cpu, line| locked.fork_exit(cpu, forks, line)),
+                );
+            }
+        });
         late.shut_down();
         locked.shut_down();
     }

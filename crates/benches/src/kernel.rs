@@ -1,6 +1,5 @@
 //! Hosted kernels that differ in their PGD scheme and in nothing else.
 
-use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use arch_x86::geometry::{Geometry, LongMode};
@@ -27,7 +26,7 @@ use mm_generic::publish::NewMm;
 use mm_generic::vma::{Backing, Vma, VmaFlags};
 use mm_generic::walk::Walkers;
 
-use crate::machine::{allowed_cpus, pin_to};
+use crate::crew::StartingLine;
 
 /// Slots that are populated from boot on, about as many as Linux has: direct map, vmalloc, vmemmap, the
 /// kernel itself and a few small ones.
@@ -36,7 +35,7 @@ pub const BOOT_SLOTS: u64 = 10;
 /// Slots of a 4-level PGD.
 const SLOTS: u64 = 256;
 
-/// Forks before the clock starts, so that a thread's lists of frames and RCU batches are as they stay.
+/// Forks before the clock starts: callbacks of the last turn run, and caches and lists of frames become as they stay.
 const WARM_UP: u64 = 200;
 
 /// What the user half of the first process has, and so has every child of it.
@@ -93,35 +92,15 @@ impl<A: ArchPgd> BenchKernel<A> {
         Self { world, init: init.into_task(), live: Vec::new(), growths: 0 }
     }
 
-    /// Lets `threads` CPUs fork `forks` processes each, end them and reap them, and returns how long the slowest took.
+    /// Forks `forks` processes on CPU number `cpu`, which the calling thread plays meanwhile, ends and reaps each of them, and
+    /// returns how long that took from the starting line on.
     ///
-    /// Each CPU is a thread that stays where it is, and forks from a process of its own.
+    /// The parent is a process that no other CPU has to do with.
     ///
     /// # Panics
     ///
-    /// When there are more threads than CPUs in the kernel.
-    pub fn fork_exit(&self, threads: usize, forks: u64) -> Duration {
-        let start = Barrier::new(threads);
-        let machine = allowed_cpus().unwrap_or_default();
-        std::thread::scope(|scope| {
-            let cpus: Vec<_> = (0..threads)
-                .map(|cpu| {
-                    let (start, machine) = (&start, &machine);
-                    scope.spawn(move || {
-                        if let Some(&place) = machine.get(cpu % machine.len().max(1)) {
-                            // A host that does not allow it has noisier figures.
-                            let _ = pin_to(place);
-                        }
-                        self.fork_exit_on(cpu, forks, start)
-                    })
-                })
-                .collect();
-            let times = cpus.into_iter().map(|cpu| cpu.join().expect("no fork fails"));
-            times.max().unwrap_or_default()
-        })
-    }
-
-    fn fork_exit_on(&self, cpu: usize, forks: u64, start: &Barrier) -> Duration {
+    /// When there is no such CPU.
+    pub fn fork_exit(&self, cpu: usize, forks: u64, line: &StartingLine) -> Duration {
         let host = self.world.cpu_online();
         let init_mm = self.world.init_mm();
         let fork = |parent: &TaskRef<K<A>>| {
@@ -142,7 +121,7 @@ impl<A: ArchPgd> BenchKernel<A> {
             }
         };
         work(WARM_UP);
-        start.wait();
+        line.wait();
         let began = Instant::now();
         work(forks);
         let time = began.elapsed();

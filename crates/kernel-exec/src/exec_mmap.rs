@@ -59,6 +59,10 @@ pub unsafe fn exec_mmap<K: TaskKernel>(
     if threads != 1 {
         return Err(ExecMmapError::OtherThreads { pid: task.process().pid(), threads });
     }
+    if !task.is_leader() {
+        // Linux gives the thread the dead leader's id as well (`de_thread`); here it keeps its own.
+        task.process().taken_over();
+    }
     task.release_mm();
     let (published, old) = mm.publish(TaskMm(task));
     // SAFETY: the caller's promise; the task holds the mm until it execs again or exits.

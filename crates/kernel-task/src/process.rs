@@ -250,6 +250,11 @@ impl<K: TaskKernel> Process<K> {
         self.family.lock().leader = Some(status);
     }
 
+    /// Forgets how the leader ended: the last thread has execed, and is the process from here on.
+    pub fn taken_over(&self) {
+        self.family.lock().leader = None;
+    }
+
     /// Makes the process a zombie and returns the parent that is to be told.
     ///
     /// Ends as was settled, or else as its leader did, or else with `status`.

@@ -104,9 +104,8 @@ fn live_pids_are_unique_while_the_numbers_wrap() {
     table.for_each(&guard, &mut |task| panic!("pid {} is left", task.pid));
 }
 
-/// The two halves of the race of growth and fork, a million times on real cores: each round, one
-/// thread publishes and reads, the other writes and walks. Both barriers are there, so at least one
-/// of the two sees the other. (Without either of them this fails within a second.)
+/// The two halves of the race of growth and fork on real cores: each round, one thread publishes and
+/// reads, the other writes and walks. Both barriers are there, so at least one sees the other.
 #[test]
 fn publisher_or_walker_sees_the_other() {
     const ROUNDS: u32 = 200_000;
@@ -114,6 +113,7 @@ fn publisher_or_walker_sees_the_other() {
     let reference = AtomicU32::new(0);
     let turn = AtomicU32::new(0);
     let fork_saw = AtomicU32::new(0);
+    let lost = AtomicU32::new(0);
     let meet = |round: u32| {
         turn.fetch_add(1, Ordering::AcqRel);
         let mut spins = 0_u32;
@@ -125,8 +125,10 @@ fn publisher_or_walker_sees_the_other() {
     on_cpus(2, |cpu| {
         for round in 1..=ROUNDS {
             if cpu == 0 {
+                let reservation = table.alloc(0).expect("a free pid");
+                let task = task(round);
                 meet(2 * round - 1);
-                let pid = table.alloc(0).expect("a free pid").publish(task(round));
+                let pid = reservation.publish(task);
                 smp_mb();
                 fork_saw.store(reference.load(Ordering::Relaxed), Ordering::Relaxed);
                 meet(2 * round);
@@ -139,14 +141,15 @@ fn publisher_or_walker_sees_the_other() {
                 let mut walk_saw = false;
                 table.for_each(&guard, &mut |task| walk_saw |= *task == round);
                 meet(2 * round);
-                assert!(
-                    walk_saw || fork_saw.load(Ordering::Relaxed) == round,
-                    "round {round}: neither saw the other"
-                );
+                // Counted, because a thread that stops here would leave the other one waiting.
+                if !walk_saw && fork_saw.load(Ordering::Relaxed) != round {
+                    lost.fetch_add(1, Ordering::Relaxed);
+                }
             }
             HostRcu::quiesce();
         }
     });
+    assert_eq!(lost.load(Ordering::Relaxed), 0, "rounds in which neither saw the other");
 }
 
 #[test]

@@ -53,7 +53,8 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
     /// literal port of the 2015 patch would: there, no entry of a 4-level table counts as none.
     fn copy_blindly(&self, pgd: &MutantPgd) {
         let reference = self.slots.reference();
-        let entries: Vec<G::Word> = (0..reference.len()).map(|slot| reference.entry(slot)).collect();
+        let entries: Vec<G::Word> =
+            (0..reference.len()).map(|slot| reference.entry(slot)).collect();
         let table = self.slots.of(pgd.root);
         for (cell, entry) in table.iter().zip(entries) {
             G::Word::store(cell, entry, Ordering::Release);

@@ -83,8 +83,7 @@ impl<'a, S: Scheme> Worker<'a, S> {
             host.free_early();
         }
         let init_mm = ground.world.init_mm();
-        let shell =
-            copy_process(init_mm, init, &CloneArgs::FORK, cpu).expect("room enough");
+        let shell = copy_process(init_mm, init, &CloneArgs::FORK, cpu).expect("room enough");
         let kthread = first_process(init_mm, None, (), cpu).expect("room enough");
         let mut worker = Self {
             ground,

@@ -6,8 +6,8 @@
 //! them with the feature `pgd-init-late`, without it, and from sources that have never heard of the
 //! hook, and compares the machine code.
 //!
-//! The rest of the kernel, [`outside`], is declared and not defined, so that the optimiser cannot
-//! see through it and fold away what it would have to keep in a real kernel.
+//! The rest of the kernel (`outside.rs`) is declared and not defined, so that the optimiser cannot see
+//! through it and fold away what it would have to keep in a real kernel.
 #![no_std]
 
 extern crate alloc;

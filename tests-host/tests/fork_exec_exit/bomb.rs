@@ -13,10 +13,7 @@ use super::kernel::Refused;
 use super::world::{OK, Size, TOUCHED, Task, World, on_four_levels};
 
 /// Every process forks in turn until a fork fails; returns the processes and why.
-fn explode(
-    world: &World<LongMode>,
-    args: &CloneArgs,
-) -> (Vec<Task<LongMode>>, ForkError<Refused>) {
+fn explode(world: &World<LongMode>, args: &CloneArgs) -> (Vec<Task<LongMode>>, ForkError<Refused>) {
     let mut tasks = vec![world.fork(&world.init(), args)];
     for next in 0.. {
         match world.try_fork(&tasks[next].clone(), args) {

@@ -57,8 +57,12 @@ fn each_combination_is_refused_or_shares_what_it_says() {
         let parent = world.fork(&init, &CloneArgs::FORK);
         let mut legal = 0;
         for chosen in 0..1_u32 << RULED.len() {
-            let flags: CloneFlags =
-                RULED.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 != 0).map(|(_, &flag)| flag).collect();
+            let flags: CloneFlags = RULED
+                .iter()
+                .enumerate()
+                .filter(|(bit, _)| chosen >> bit & 1 != 0)
+                .map(|(_, &flag)| flag)
+                .collect();
             let args = CloneArgs { flags, ..CloneArgs::FORK };
             let (made, events) = logged(|| world.try_fork(&parent, &args));
             if is_einval(flags) {
@@ -71,7 +75,11 @@ fn each_combination_is_refused_or_shares_what_it_says() {
             let shares = |flag| flags.contains(flag);
             assert_eq!(child.kind(), TaskKind::User);
             assert_eq!(child.parts().args, args, "the kernel's parts are told what to share");
-            assert_eq!(world.mm_of(&child).ptr_eq(&world.mm_of(&parent)), shares(CloneFlags::VM), "{flags:?}");
+            assert_eq!(
+                world.mm_of(&child).ptr_eq(&world.mm_of(&parent)),
+                shares(CloneFlags::VM),
+                "{flags:?}"
+            );
             let is_thread = shares(CloneFlags::THREAD);
             assert_eq!(child.process().ptr_eq(parent.process()), is_thread, "{flags:?}");
             assert_eq!(child.is_leader(), !is_thread, "{flags:?}");

@@ -7,6 +7,8 @@ use arch_x86::geometry::LongMode;
 use hosted::mmu::Access;
 use kernel_exec::exec_mmap::ExecMmapError;
 use kernel_fork::args::CloneArgs;
+use kernel_fork::exit::Reaped;
+use kernel_task::process::ExitStatus;
 use mm_generic::mm::MmUser;
 use mm_generic::publish::NewMm;
 
@@ -126,8 +128,10 @@ fn the_last_thread_execs_after_its_leader_died() {
         // Not on the CPU either: the walk finds it behind the dead leader.
         world.leave(1);
         assert!(world.shows(root, world.grow()));
-        world.exit(&thread, OK);
-        assert_eq!(world.reap(&init).map(|reaped| reaped.pid), Some(leader.pid()));
+        // The thread is the process now, and speaks for it.
+        let status = ExitStatus::Exited(7);
+        world.exit(&thread, status);
+        assert_eq!(world.reap(&init), Some(Reaped { pid: leader.pid(), status }));
     });
 }
 

@@ -75,8 +75,7 @@ fn wait_takes_the_child_that_was_asked_for() {
         for (code, child) in children.iter().enumerate().filter(|(code, _)| code % 2 == 0) {
             world.exit(child, ExitStatus::Exited(code as u8));
         }
-        let wait_for =
-            |pid| reap(world.init_mm, init.process(), |child| child.pid() == pid);
+        let wait_for = |pid| reap(world.init_mm, init.process(), |child| child.pid() == pid);
         let has = |pid| init.process().has_child(|child| child.pid() == pid);
         // From the middle of the family, alive, from its ends, twice.
         assert_eq!(wait_for(pids[2]).map(|reaped| reaped.status), Some(ExitStatus::Exited(2)));
@@ -116,8 +115,9 @@ fn orphans_go_to_the_reaper_dead_or_alive() {
         let dead = &children[1];
         world.exit(dead, ExitStatus::Exited(8));
         let ((), events) = logged(|| world.exit(&parent, OK));
-        let told =
-            events.iter().filter(|event| matches!(event, Event::Notify { parent, .. } if *parent == init.pid()));
+        let told = events
+            .iter()
+            .filter(|event| matches!(event, Event::Notify { parent, .. } if *parent == init.pid()));
         assert_eq!(told.count(), 2, "of the zombie among the orphans, and of the parent");
         for child in &children {
             let now = child.process().parent().expect("somebody's child");

@@ -303,7 +303,8 @@ fn a_private_slot_survives_the_hook_and_the_walk<G: Geometry>(world: &'static Wo
     let refused = world.init_mm.grow(world.slot_addr(LDT), 4096);
     assert!(refused.is_err(), "{refused:?}");
     let child = world.fork(&task, &CloneArgs::FORK);
-    let translated = world.translate(world.mm_of(&child).root(), world.slot_addr(LDT), Access::KERNEL_READ);
+    let translated =
+        world.translate(world.mm_of(&child).root(), world.slot_addr(LDT), Access::KERNEL_READ);
     assert!(translated.is_err());
     world.end_child(&task, &child);
     world.end_child(&world.init(), &task);

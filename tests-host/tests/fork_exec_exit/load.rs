@@ -141,9 +141,8 @@ fn programs_of_one_file_share_no_stores<G: Geometry>(world: &'static World<G>) {
     let (second, _) = start(world, &program);
     let forked = world.fork(&first, &CloneArgs::FORK);
     let addr = program.pieces[3].vaddr;
-    let of_file = u32::from_le_bytes(
-        world_word(program.pages(0)[&(addr - addr % PAGE)].bytes, addr % PAGE),
-    );
+    let of_file =
+        u32::from_le_bytes(world_word(program.pages(0)[&(addr - addr % PAGE)].bytes, addr % PAGE));
     world.store(&world.mm_of(&first), addr, 0x1111_1111);
     for task in [&second, &forked] {
         assert_eq!(world.user_word(&world.mm_of(task), addr), of_file);
@@ -314,8 +313,7 @@ fn refusals_leave_nothing<G: Geometry>(world: &'static World<G>) {
 
     // The arguments.
     let limits = StackLimits { max_bytes: 64, max_string: 64 };
-    let refused =
-        refuse(&good, &LoadRequest { stack_limits: limits, ..request(&near, stack_top) });
+    let refused = refuse(&good, &LoadRequest { stack_limits: limits, ..request(&near, stack_top) });
     assert!(matches!(refused, LoadError::Stack(StackError::TooBig { limit: 64, .. })));
     let argv: [&[u8]; 1] = [b"a\0b"];
     let refused = refuse(&good, &LoadRequest { argv: &argv, ..request(&near, stack_top) });

@@ -130,7 +130,11 @@ fn a_process_that_ends_takes_no_threads() {
         let error = JoinError::Exiting { pid: child.pid() };
         assert_eq!(failed, Err(ForkError::Join(error)));
         assert_eq!(events.last(), Some(&Event::Assemble));
-        assert_eq!(world.mm_of(&child).users(), 2, "the share that the thread was to have is given up");
+        assert_eq!(
+            world.mm_of(&child).users(),
+            2,
+            "the share that the thread was to have is given up"
+        );
         // The task goes a grace period later, as every task does, and its parts with it.
         let (after, events) = logged(|| world.account());
         assert_eq!(after, before);

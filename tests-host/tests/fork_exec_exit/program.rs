@@ -48,7 +48,8 @@ impl Program {
     /// that may be written and not read, one that may be executed only, and one without any right.
     pub(crate) fn sample(class: Class, pie: bool) -> Self {
         let base = if pie { 0 } else { 0x40_0000 };
-        let piece = |flags, vaddr, filesz, memsz| Piece { flags, vaddr: base + vaddr, filesz, memsz };
+        let piece =
+            |flags, vaddr, filesz, memsz| Piece { flags, vaddr: base + vaddr, filesz, memsz };
         Self {
             class,
             pie,

@@ -95,7 +95,10 @@ fn no_zombie_is_lost_between_a_dying_parent_and_the_reaper() {
                 children.reverse();
             }
             exit_at_once(world, vec![vec![parent], children]);
-            assert!(!init.process().has_child(|_| true), "round {round}: a zombie that nobody reaps");
+            assert!(
+                !init.process().has_child(|_| true),
+                "round {round}: a zombie that nobody reaps"
+            );
             world.quiesce();
         }
         assert_eq!(world.account().tasks, [init.pid()]);
@@ -174,7 +177,8 @@ fn of_several_that_wait_for_a_child_one_gets_it() {
                                 start.wait();
                                 let mut mine = Vec::new();
                                 while left.load(Ordering::Relaxed) > 0 {
-                                    let Some(reaped) = reap(world.init_mm, init.process(), |_| true)
+                                    let Some(reaped) =
+                                        reap(world.init_mm, init.process(), |_| true)
                                     else {
                                         break;
                                     };

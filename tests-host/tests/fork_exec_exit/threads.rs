@@ -134,7 +134,8 @@ fn threads_that_exit_at_once_make_one_zombie() {
             let leader = world.fork(&init, &CloneArgs::FORK);
             let pid = leader.pid();
             let held = world.mm_of(&leader).grab();
-            let mut tasks: Vec<_> = (0..2).map(|_| world.fork(&leader, &CloneArgs::THREAD)).collect();
+            let mut tasks: Vec<_> =
+                (0..2).map(|_| world.fork(&leader, &CloneArgs::THREAD)).collect();
             tasks.push(leader);
             let notified = AtomicUsize::new(0);
             let start = std::sync::Barrier::new(tasks.len());

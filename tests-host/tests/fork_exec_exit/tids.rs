@@ -91,7 +91,8 @@ fn a_bad_address_is_not_an_error_of_the_fork() {
         let init = world.init();
         let user_end = 1 << 47;
         for addr in [0, DATA.end, user_end - 2, u64::MAX] {
-            let args = CloneArgs { parent_tid: addr, child_tid: addr, ..set_tid(CloneFlags::empty()) };
+            let args =
+                CloneArgs { parent_tid: addr, child_tid: addr, ..set_tid(CloneFlags::empty()) };
             let child = world.fork(&init, &args);
             world.end_child(&init, &child);
         }

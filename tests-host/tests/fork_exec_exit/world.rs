@@ -153,10 +153,7 @@ impl<G: Geometry> World<G> {
     }
 
     /// A process without parent: user with `mm`, kernel thread without.
-    pub(crate) fn first(
-        &self,
-        mm: Option<NewMm<TestKernel<G>>>,
-    ) -> RunnableTask<TestKernel<G>> {
+    pub(crate) fn first(&self, mm: Option<NewMm<TestKernel<G>>>) -> RunnableTask<TestKernel<G>> {
         first_process(self.init_mm, mm, Parts::new(self.parts), 0).expect("room enough")
     }
 
@@ -263,7 +260,6 @@ impl<G: Geometry> World<G> {
     /// The mm of a task that has one.
     ///
     /// A method, because the compiler cannot infer a kernel from its tasks alone.
-    #[expect(clippy::unused_self, reason = "it says which kernel the task belongs to")]
     pub(crate) fn mm_of(&self, task: &Task<G>) -> MmUser<TestKernel<G>> {
         task.mm().expect("a task with an mm")
     }
@@ -327,9 +323,8 @@ impl<G: Geometry> World<G> {
     /// Grows the kernel by a page in the next slot that is not private, and maps a frame there.
     pub(crate) fn grow(&self) -> Grown {
         let before = self.frames.allocated();
-        let slots: Vec<usize> = (0..self.geometry.slots())
-            .filter(|slot| !self.size.private.contains(slot))
-            .collect();
+        let slots: Vec<usize> =
+            (0..self.geometry.slots()).filter(|slot| !self.size.private.contains(slot)).collect();
         let number = self.growths.fetch_add(1, Ordering::Relaxed);
         let slot = slots[number as usize % slots.len()] as u64;
         let addr = self.slot_addr(slot as usize) + number / slots.len() as u64 * PAGE;

@@ -1,8 +1,9 @@
-//! **complete**: for every mm that a CPU may load and every slot whose growth has returned, the mm's slot equals the
-//! reference's.
+//! **complete**: for every mm that a CPU may load and every slot whose growth has returned, the
+//! mm's slot equals the reference's.
 //!
-//! Each event that gives a CPU an mm, or takes one away, is put at each point of a growth, and a growth is put
-//! at each point of each birth. A machine is booted for each pair, because a slot is grown into only once.
+//! Each event that gives a CPU an mm, or takes one away, is put at each point of a growth, and a
+//! growth is put at each point of each birth. A machine is booted for each pair, because a slot is
+//! grown into only once.
 
 use arch_x86::geometry::Geometry;
 use kernel_fork::args::CloneArgs;
@@ -12,7 +13,10 @@ use tests_host::interlude::{
 };
 use tests_host::machine::{Boot, Machine, MachineKernel, PgdScheme};
 
-tests_host::on_every_machine!(boots: whatever_happens_during_a_growth, whenever_a_growth_happens_during_a_birth);
+tests_host::on_every_machine!(boots:
+    whatever_happens_during_a_growth,
+    whenever_a_growth_happens_during_a_birth,
+);
 tests_host::on_every_machine!(every_slot_of_the_kernel_half);
 
 /// The tasks that events happen to, as they are before the growth.
@@ -27,7 +31,8 @@ struct Cast<A: mm_generic::arch::ArchPgd> {
 
 type Event<G, A> = fn(&Machine<G, A>, &Cast<A>);
 
-/// What may happen on other CPUs during a growth. Each leaves the mm in question loaded where the check finds it.
+/// What may happen on other CPUs during a growth. Each leaves the mm in question loaded where the
+/// check finds it.
 fn events<G: Geometry, A: PgdScheme<G>>() -> [(&'static str, Event<G, A>); 11] {
     [
         ("fork, and the child runs", |machine, cast| {
@@ -152,7 +157,8 @@ fn whenever_a_growth_happens_during_a_birth<G: Geometry, A: PgdScheme<G>>(boot: 
     }
 }
 
-/// Old, new and lazily loaded mms hold the whole kernel half, word for word what the reference holds.
+/// Old, new and lazily loaded mms hold the whole kernel half, word for word what the reference
+/// holds.
 fn every_slot_of_the_kernel_half<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
     let slots = machine.shape().slots;
     let old = machine.fork();

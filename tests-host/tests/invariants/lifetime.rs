@@ -1,11 +1,10 @@
-//! **lifetime**: a PGD page and the tables under it outlive every walker, every late init and every CPU that has them
-//! loaded.
+//! **lifetime**: a PGD page and the tables under it outlive every walker, every late init and every
+//! CPU that has them loaded.
 
 use arch_x86::geometry::Geometry;
 use kernel_task::task::TaskMm;
 use mm_generic::frames::Frame;
 use mm_generic::publish::NewMm;
-use tests_host::interlude::{Point, meanwhile};
 use tests_host::machine::{Machine, PgdScheme};
 use tests_host::shape::Shape;
 
@@ -42,7 +41,10 @@ fn assert_counts<G: Geometry, A: PgdScheme<G>>(
 }
 
 /// The last holder of an mm lets it go while a walk is about to fill its slots.
+#[cfg(feature = "pgd-init-late")]
 fn a_pgd_outlives_the_walk_that_visits_it<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
+    use tests_host::interlude::{Point, meanwhile};
+
     let task = machine.fork();
     machine.switch(1, &task);
     let pgd = pgd_frames(machine, machine.loaded_root(1).unwrap());
@@ -79,7 +81,8 @@ fn a_pgd_outlives_its_late_init<G: Geometry, A: PgdScheme<G>>(machine: &Machine<
     assert_counts(machine, &pgd, 0, "nobody has it");
 }
 
-/// A CPU stays on a dead task's PGD. The user half is gone, entry by entry, and the rest stays until the CPU leaves.
+/// A CPU stays on a dead task's PGD. The user half is gone, entry by entry, and the rest stays
+/// until the CPU leaves.
 fn a_pgd_outlives_every_cpu_that_has_it_loaded<G: Geometry, A: PgdScheme<G>>(
     machine: &Machine<G, A>,
 ) {

@@ -1,8 +1,9 @@
 //! **lock-free birth and death**: fork, exec and exit take no global lock for the PGD.
 //!
-//! A growth is stopped in its tracks on one thread, with all the locks it holds there, while another thread forks, execs,
-//! attaches and exits to the end. Were there a lock in common, they would wait for the growth, and
-//! the growth waits for them: after a while it gives up, and the test fails.
+//! A growth is stopped in its tracks on one thread, with all the locks it holds there, while
+//! another thread forks, execs, attaches and exits to the end. Were there a lock in common, they
+//! would wait for the growth, and the growth waits for them: after a while it gives up, and the
+//! test fails.
 
 use std::sync::mpsc::channel;
 use std::thread;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use arch_x86::geometry::Geometry;
 use kernel_fork::args::CloneArgs;
 use tests_host::interlude::{Point, meanwhile};
-use tests_host::machine::{Boot, LockedPgds, Machine, PgdScheme};
+use tests_host::machine::{Boot, LatePgds, LockedPgds, Machine, PgdScheme};
 use tests_host::shape::Shape;
 use tests_host::watched::WatchedFourLevel;
 
@@ -73,7 +74,8 @@ fn every_birth_and_death_ends_during_a_growth<G: Geometry, A: PgdScheme<G>>(boot
     for point in [
         Point::Populated,
         Point::WalkBegun,
-        // The bystander is the second task to be visited, and the locks that keep its mm there are held meanwhile.
+        // The bystander is the second task to be visited, and the locks that keep its mm there are
+        // held meanwhile.
         Point::TaskVisit(1),
         Point::TasksWalked,
         Point::CpuVisit(0),
@@ -90,11 +92,8 @@ fn every_birth_and_death_ends_during_a_growth<G: Geometry, A: PgdScheme<G>>(boot
     }
 }
 
-#[cfg(feature = "pgd-init-late")]
 #[test]
 fn the_update_lock_is_the_growths_own() {
-    use tests_host::machine::LatePgds;
-
     Boot::<_, LatePgds<_>>::new(WatchedFourLevel, Shape::FOUR_LEVEL).run(|machine| {
         // Stopped while the reference is being written.
         during_a_growth_at(machine, Point::EntryStored, || births_and_deaths(machine));

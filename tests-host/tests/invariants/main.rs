@@ -8,11 +8,13 @@
 //! | lifetime | a PGD and the tables under it outlive every walker, every late init and every CPU that has them loaded |
 //! | lock-free birth and death | fork, exec and exit take no global lock for the PGD |
 //!
-//! The sixth, that an architecture without the hook pays nothing, is a matter of machine code: `crates/zero-cost`.
+//! The sixth, that an architecture without the hook pays nothing, is a matter of machine code:
+//! `crates/zero-cost`.
 #![cfg(not(loom))]
 
 mod complete;
 mod lifetime;
+#[cfg(feature = "pgd-init-late")]
 mod lock_free_birth_and_death;
 mod no_clobber;
 mod ordered;

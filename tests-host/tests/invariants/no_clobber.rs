@@ -1,5 +1,9 @@
-//! **no-clobber**: late init writes only kernel slots, by compare-exchange, never an older value over a newer one; user
-//! slots and private slots keep their bits. The same goes for attach and for walks.
+//! **no-clobber**: late init writes only kernel slots, by compare-exchange, never an older value
+//! over a newer one; user slots and private slots keep their bits. The same goes for attach and for
+//! walks.
+
+#[cfg(feature = "pgd-init-late")]
+mod late_init;
 
 use arch_x86::geometry::Geometry;
 use mm_generic::frames::Frame;
@@ -12,16 +16,16 @@ tests_host::on_every_machine!(
     what_the_reference_leaves_empty_stays_empty,
 );
 tests_host::on_every_machine!(boots: private_slots_keep_their_bits);
-tests_host::on_every_machine!(late: what_a_walk_has_brought_stays_through_late_init);
 
-/// Stands for what changes in an entry that is in use, as the MMU's accessed bit does: a bit that no geometry gives a
-/// meaning to. (The accessed bit itself is reserved in PAE's top level.)
+/// Stands for what changes in an entry that is in use, as the MMU's accessed bit does: a bit that
+/// no geometry gives a meaning to. (The accessed bit itself is reserved in PAE's top level.)
 const MARK: u64 = 1 << 9;
 
 /// The word that a kernel has in a private slot: to the protocol, bits like any others.
 const PRIVATE_WORD: u64 = 0x7fff_f067;
 
-/// The mm that is being born: the one that no task has and no walk finds yet is found by its PGD, the last to be allocated.
+/// The mm that is being born: the one that no task has and no walk finds yet is found by its PGD,
+/// the last to be allocated.
 fn youngest<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>, before: &[Frame]) -> Frame {
     let roots = machine.roots();
     *roots.iter().find(|root| !before.contains(root)).expect("an mm has been published")
@@ -50,7 +54,8 @@ fn user_slots_keep_their_bits<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G,
     assert_eq!(present(machine.user_of(root)), present(user));
 }
 
-/// A slot that the kernel has given to each mm (x86's LDT remap) before it was published, or while it runs.
+/// A slot that the kernel has given to each mm (x86's LDT remap) before it was published, or while
+/// it runs.
 fn private_slots_keep_their_bits<G: Geometry, A: PgdScheme<G>>(boot: &Boot<G, A>) {
     let shape = boot.shape();
     if shape.slots == 1 {
@@ -94,7 +99,8 @@ fn private_slots_keep_their_bits<G: Geometry, A: PgdScheme<G>>(boot: &Boot<G, A>
     });
 }
 
-/// An entry changes under a walk and under attach: the MMU marks it. What they read earlier does not come back.
+/// An entry changes under a walk and under attach: the MMU marks it. What they read earlier does
+/// not come back.
 fn what_the_mmu_has_marked_stays_marked<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
     let shape = machine.shape();
     let task = machine.fork();
@@ -105,7 +111,8 @@ fn what_the_mmu_has_marked_stays_marked<G: Geometry, A: PgdScheme<G>>(machine: &
         assert_ne!(word, 0);
         shape.set_slot(machine.frames(), mm.root(), 0, word | MARK);
     };
-    // A second growth of the slot, in the middle of the first, fills it; then the first one's walk comes.
+    // A second growth of the slot, in the middle of the first, fills it; then the first one's walk
+    // comes.
     let second = || {
         machine.grow(0..1);
         mark();
@@ -123,23 +130,6 @@ fn what_the_mmu_has_marked_stays_marked<G: Geometry, A: PgdScheme<G>>(machine: &
     drop(machine.detach(&kthread));
     drop(machine.clone_of(&task, &kernel_fork::args::CloneArgs::VFORK));
     assert_eq!(machine.slots_of(mm.root())[0], marked, "CLONE_VM");
-}
-
-/// The walk comes first and late init second; the MMU, or a growth that splits a large page, changes the entry in between.
-fn what_a_walk_has_brought_stays_through_late_init<G: Geometry, A: PgdScheme<G>>(
-    machine: &Machine<G, A>,
-) {
-    let before = machine.roots();
-    let walk = || {
-        machine.grow(0..1);
-        let root = youngest(machine, &before);
-        let word = machine.slots_of(root)[0];
-        assert_eq!(word, machine.reference_slots()[0], "the walk has found the mm");
-        machine.shape().set_slot(machine.frames(), root, 0, word | MARK);
-    };
-    let child = meanwhile(Point::Published, walk, || machine.fork());
-    let root = child.mm().unwrap().root();
-    assert_eq!(machine.slots_of(root)[0], machine.reference_slots()[0] | MARK);
 }
 
 /// Slots without an entry in the reference are zero in every mm, whatever happened.
@@ -165,37 +155,4 @@ fn what_the_reference_leaves_empty_stays_empty<G: Geometry, A: PgdScheme<G>>(
         assert_eq!(machine.slots_of(root), reference);
     }
     drop(child);
-}
-
-/// Between the moment late init reads the reference's entry and its compare-exchange, a walk fills the slot and the MMU marks
-/// it. A plain store would wipe the mark; so would the 2015 patch's test-then-store.
-#[cfg(feature = "pgd-init-late")]
-#[test]
-fn late_init_does_not_store_what_it_read_over_what_came_since() {
-    use kernel_task::task::TaskMm;
-    use mm_generic::publish::NewMm;
-    use tests_host::machine::LatePgds;
-    use tests_host::shape::Shape;
-    use tests_host::watched::WatchedFourLevel;
-
-    Boot::<_, LatePgds<_>>::new(WatchedFourLevel, Shape::FOUR_LEVEL).run(|machine| {
-        let task = machine.fork();
-        machine.switch(1, &task);
-        let new = NewMm::new(machine.init_mm()).unwrap();
-        let root = new.mm().root();
-        machine.grow(0..1);
-        assert_eq!(machine.slots_of(root)[0], 0, "no walk has found the mm");
-        let (published, old) = new.publish(TaskMm(&*task));
-        let walk = || {
-            assert_eq!(machine.slots_of(root)[0], 0, "late init has read, and not stored");
-            machine.reference().fill(machine.slots().of(root), 0);
-            let word = machine.slots_of(root)[0];
-            machine.shape().set_slot(machine.frames(), root, 0, word | MARK);
-        };
-        let ready = meanwhile(Point::EntryRead, walk, || published.init_late());
-        assert_eq!(machine.slots_of(root)[0], machine.reference_slots()[0] | MARK);
-        // SAFETY: one thread plays the CPU, and the task holds the mm.
-        unsafe { machine.loaded(1).switch_mm(ready) };
-        drop(old);
-    });
 }

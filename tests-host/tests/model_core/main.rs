@@ -1,12 +1,13 @@
 //! Random histories of a kernel against a sequential model of it.
 //!
-//! A history is a list of growths, forks, vforks, threads, execs, exits, context switches, attaches and stores; many a step has
-//! another one in the middle of it, at one of the points of `tests_host::interlude`. The model knows no PGD, no
-//! late init and no walk: the kernel's pages are one set, which every address space shows from the return of a growth on,
-//! and an address space is a map from pages to bytes.
+//! A history is a list of growths, forks, vforks, threads, execs, exits, context switches, attaches
+//! and stores; many a step has another one in the middle of it, at one of the points of
+//! `tests_host::interlude`. The model knows no PGD, no late init and no walk: the kernel's pages
+//! are one set, which every address space shows from the return of a growth on, and an address
+//! space is a map from pages to bytes.
 //!
-//! After each step, every PGD that a task has or a CPU has loaded resolves exactly the model's kernel pages and user pages, by
-//! the hosted MMU. When a history has ended, all frames are back.
+//! After each step, every PGD that a task has or a CPU has loaded resolves exactly the model's
+//! kernel pages and user pages, by the hosted MMU. When a history has ended, all frames are back.
 #![cfg(not(loom))]
 
 mod history;

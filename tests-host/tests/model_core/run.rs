@@ -272,7 +272,8 @@ impl<'m, G: Geometry, A: PgdScheme<G>> Run<'m, G, A> {
         }
     }
 
-    /// What a program finds at the start of a page of its mapping; `None` for a page that nobody has touched.
+    /// What a program finds at the start of a page of its mapping; `None` for a page that nobody
+    /// has touched.
     fn byte(&self, root: Frame, page: u64) -> Option<u8> {
         let (frames, kind) = (self.machine.frames(), self.machine.shape().kind);
         let addr = DATA + page * PAGE_SIZE;

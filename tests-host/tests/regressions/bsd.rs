@@ -8,11 +8,13 @@ use tests_host::machine::{Boot, Machine, PgdScheme};
 tests_host::on_every_machine!(boots: kern_12378_growth_races_with_exec);
 tests_host::on_every_machine!(a_shared_pmap_is_visited_twice);
 
-/// PR kern/12378: `pmap_growkernel` walked `allproc` while an exec had copied the kernel's entries into a new pmap that no process had yet.
-/// The pmap missed the growth and the kernel page-faulted. The fix was `pmap_pinit2`, "after the vmspace is attached to the process but
-/// before this pmap is activated".
+/// PR kern/12378: `pmap_growkernel` walked `allproc` while an exec had copied the kernel's entries
+/// into a new pmap that no process had yet. The pmap missed the growth and the kernel page-faulted.
+/// The fix was `pmap_pinit2`, "after the vmspace is attached to the process but before this pmap is
+/// activated".
 ///
-/// A growth comes at each moment of an exec. Fails when the hook is missing, or comes before the publication or after the load.
+/// A growth comes at each moment of an exec. Fails when the hook is missing, or comes before the
+/// publication or after the load.
 fn kern_12378_growth_races_with_exec<G: Geometry, A: PgdScheme<G>>(boot: &Boot<G, A>) {
     for &point in points_of_a_birth() {
         boot.run(|machine| {
@@ -31,10 +33,12 @@ fn kern_12378_growth_races_with_exec<G: Geometry, A: PgdScheme<G>>(boot: &Boot<G
     }
 }
 
-/// The walk went over processes, and those that share a pmap (`vfork`, `rfork`) brought it up twice: the second visit stored again what might have changed since
-/// the first. FreeBSD moved to a list of pmaps.
+/// The walk went over processes, and those that share a pmap (`vfork`, `rfork`) brought it up
+/// twice: the second visit stored again what might have changed since the first. FreeBSD moved to a
+/// list of pmaps.
 ///
-/// The entry changes between two visits of one mm. Fails when a visit stores instead of filling what is none.
+/// The entry changes between two visits of one mm. Fails when a visit stores instead of filling
+/// what is none.
 fn a_shared_pmap_is_visited_twice<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
     const CHANGED: u64 = 1 << 11;
     let parent = machine.fork();

@@ -1,5 +1,8 @@
 //! Linux, 2003 to 2025.
 
+#[cfg(feature = "pgd-init-late")]
+mod walks;
+
 use arch_x86::geometry::Geometry;
 use hosted::mmu::Reason;
 use kernel_fork::args::CloneArgs;
@@ -7,8 +10,7 @@ use mm_generic::frames::{Frames, PAGE_SIZE};
 use mm_generic::page_tables::MapError;
 use mm_generic::prot::Prot;
 use tests_host::interlude::{Point, meanwhile, points_of_a_growth};
-use tests_host::machine::{Boot, Machine, PID_MAX, PgdScheme};
-use tests_host::shape::Shape;
+use tests_host::machine::{Boot, Machine, PgdScheme};
 
 tests_host::on_every_machine!(
     lazy_tlb_on_a_dead_tasks_pgd,
@@ -21,33 +23,10 @@ tests_host::on_every_machine!(boots:
     entry_present_taken_for_synced,
     ldt_slot_wiped_by_a_blanket_copy,
 );
-tests_host::on_every_machine!(late:
-    an_exiting_task_missed_by_the_walk,
-    a_vfork_child_behind_the_walk,
-    one_list_walk_per_slot,
-);
 
-/// A task cleared `->mm` and went on running; the walk looked at `->mm` alone (1999 to 2003, when `mmlist` was walked, and again in the
-/// 2015 patch). PGDs in use by no task were missed, which is why `pgd_list` was made.
-///
-/// Here: the task exits when the walk has begun and has not come to it. Fails when CPUs' loaded mms are not
-/// visited, or before the tasks.
-fn an_exiting_task_missed_by_the_walk<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
-    let task = machine.fork();
-    machine.switch(1, &task);
-    // The first process is being visited; the task comes next.
-    meanwhile(
-        Point::TaskVisit(0),
-        || machine.exit(&task),
-        || {
-            machine.grow(0..1);
-        },
-    );
-    machine.assert_shows_everything(machine.loaded_root(1).expect("lazily"));
-}
-
-/// A CPU keeps the PGD of a task that is long gone while it runs kernel threads. No list of tasks leads to it; Linux finds it
-/// because `pgd_list` membership ends with the PGD and not with the task.
+/// A CPU keeps the PGD of a task that is long gone while it runs kernel threads. No list of tasks
+/// leads to it; Linux finds it because `pgd_list` membership ends with the PGD and not with the
+/// task.
 ///
 /// Fails when a growth after the exit does not reach the PGD that the CPU still has.
 fn lazy_tlb_on_a_dead_tasks_pgd<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
@@ -60,11 +39,11 @@ fn lazy_tlb_on_a_dead_tasks_pgd<G: Geometry, A: PgdScheme<G>>(machine: &Machine<
     machine.assert_shows_everything(machine.loaded_root(1).expect("lazily"));
 }
 
-/// `for_each_process` with a look at the leader's `->mm`: once the leader has exited, the mm of its threads was not found. The review of
-/// the 2015 patch asked for `find_lock_task_mm`.
+/// `for_each_process` with a look at the leader's `->mm`: once the leader has exited, the mm of its
+/// threads was not found. The review of the 2015 patch asked for `find_lock_task_mm`.
 ///
-/// The thread runs on no CPU during the growth, so that nothing but the task list leads to the mm. Fails when only
-/// leaders are looked at.
+/// The thread runs on no CPU during the growth, so that nothing but the task list leads to the mm.
+/// Fails when only leaders are looked at.
 fn dead_leader_with_live_threads<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
     let leader = machine.fork();
     let first = machine.clone_of(&leader, &CloneArgs::THREAD);
@@ -78,10 +57,11 @@ fn dead_leader_with_live_threads<G: Geometry, A: PgdScheme<G>>(machine: &Machine
     machine.exit(&second);
 }
 
-/// An mm without any task during the walk is given to a kernel thread later (`vhost`, `io_uring`). The 2015 patch had its hook in fork and exec
-/// only.
+/// An mm without any task during the walk is given to a kernel thread later (`vhost`, `io_uring`).
+/// The 2015 patch had its hook in fork and exec only.
 ///
-/// Fails when attaching is no publication point: under the lockless scheme the mm lacks the slot until then.
+/// Fails when attaching is no publication point: under the lockless scheme the mm lacks the slot
+/// until then.
 fn kthread_use_mm_of_an_mm_without_tasks<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
     let (kthread, orphan) = (machine.kthread(), machine.orphan());
     let grown = machine.grow(0..machine.shape().slots.min(2));
@@ -98,47 +78,11 @@ fn kthread_use_mm_of_an_mm_without_tasks<G: Geometry, A: PgdScheme<G>>(machine: 
     machine.assert_shows_everything(machine.loaded_root(1).expect("lazily"));
 }
 
-/// P1 makes P2 on its own mm (`vfork`) and exits, while a walk has passed the place where P2 is listed and has not come to P1. Linux
-/// lists tasks at the tail and walks towards it; a table of pids does not, once a pid is used again.
+/// 4819e15f740e (2020): a second CPU found the reference entry present, took it for synced, and
+/// used the address before the first CPU's walk had ended. x86-32 faulted on vmalloc'ed memory.
 ///
-/// Fails when `CLONE_VM` is not a publication.
-fn a_vfork_child_behind_the_walk<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
-    // Pid 1 is the first process's. The walk's second visit is pid 3's, and pid 2 is free by then.
-    let [gap, between, parent] = [machine.fork(), machine.fork(), machine.fork()];
-    let pid = gap.pid();
-    assert!(pid < between.pid() && between.pid() < parent.pid());
-    machine.exit(&gap);
-    drop(gap);
-    loop {
-        let filler = machine.fork();
-        let last = filler.pid().get() == PID_MAX - 1;
-        machine.exit(&filler);
-        if last {
-            break;
-        }
-    }
-    machine.switch(1, &parent);
-    let mut child = None;
-    let vfork_and_exit = || {
-        let vforked = machine.clone_of(&parent, &CloneArgs::VFORK);
-        assert_eq!(vforked.pid(), pid, "listed where the walk has been");
-        machine.exit(&parent);
-        machine.leave(1);
-        child = Some(vforked);
-    };
-    meanwhile(Point::TaskVisit(1), vfork_and_exit, || {
-        machine.grow(0..1);
-    });
-    machine.switch(2, &child.expect("vforked"));
-    machine.assert_shows_everything(machine.loaded_root(2).expect("loaded"));
-    drop(between);
-}
-
-/// 4819e15f740e (2020): a second CPU found the reference entry present, took it for synced, and used the address before the first CPU's
-/// walk had ended. x86-32 faulted on vmalloc'ed memory.
-///
-/// A second growth comes at every moment of the first, and when it has returned every mm shows its page. Fails when the second one returns
-/// because the entry is there.
+/// A second growth comes at every moment of the first, and when it has returned every mm shows its
+/// page. Fails when the second one returns because the entry is there.
 fn entry_present_taken_for_synced<G: Geometry, A: PgdScheme<G>>(boot: &Boot<G, A>) {
     for &point in points_of_a_growth(A::WALKS) {
         boot.run(|machine| {
@@ -160,11 +104,12 @@ fn entry_present_taken_for_synced<G: Geometry, A: PgdScheme<G>>(boot: &Boot<G, A
     }
 }
 
-/// 7cc183f2e67d, f2d2f9598ebb, 6659d0279980 (2025): memory hotplug wrote to new vmemmap before anybody had synced its slots; machines died at
-/// boot. `pgd_populate_kernel` syncs inside now.
+/// 7cc183f2e67d, f2d2f9598ebb, 6659d0279980 (2025): memory hotplug wrote to new vmemmap before
+/// anybody had synced its slots; machines died at boot. `pgd_populate_kernel` syncs inside now.
 ///
-/// That an address cannot be had without the sync is a compile-fail test. Here: what can be mapped is what has been synced, and the
-/// moment it is mapped it shows everywhere. Fails when a range covers more than the growth has synced.
+/// That an address cannot be had without the sync is a compile-fail test. Here: what can be mapped
+/// is what has been synced, and the moment it is mapped it shows everywhere. Fails when a range
+/// covers more than the growth has synced.
 fn vmemmap_used_before_the_sync<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
     let tasks = [machine.fork(), machine.fork()];
     machine.switch(1, &tasks[0]);
@@ -186,11 +131,12 @@ fn vmemmap_used_before_the_sync<G: Geometry, A: PgdScheme<G>>(machine: &Machine<
     }
 }
 
-/// af2cf278ef4f (2015) stopped clearing kernel PGD entries, f2a6a7050109 (2017) broke that in a conversion to five levels, 98fe3633c5a4 (2018) repaired
-/// it. An entry cleared in the reference stays in every PGD that has a copy.
+/// af2cf278ef4f (2015) stopped clearing kernel PGD entries, f2a6a7050109 (2017) broke that in a
+/// conversion to five levels, 98fe3633c5a4 (2018) repaired it. An entry cleared in the reference
+/// stays in every PGD that has a copy.
 ///
-/// Fails when anything that mms, tasks and kernel mappings do takes an entry out of the reference. That no method does is
-/// a compile-fail test.
+/// Fails when anything that mms, tasks and kernel mappings do takes an entry out of the reference.
+/// That no method does is a compile-fail test.
 fn kernel_entries_are_never_cleared<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
     let slots = 0..machine.shape().slots.min(4);
     let task = machine.fork();
@@ -218,10 +164,12 @@ fn kernel_entries_are_never_cleared<G: Geometry, A: PgdScheme<G>>(machine: &Mach
     assert_eq!(machine.reference_slots(), entries);
 }
 
-/// The LDT remap lies in the kernel half, differs from mm to mm, and is made before the mm is published. A blanket copy of the kernel half, or a
-/// late init that writes what it reads, wipes it.
+/// The LDT remap lies in the kernel half, differs from mm to mm, and is made before the mm is
+/// published. A blanket copy of the kernel half, or a late init that writes what it reads, wipes
+/// it.
 ///
-/// Fails when late init, attach or a walk writes to a slot that the reference leaves empty, or when a growth gets into it.
+/// Fails when late init, attach or a walk writes to a slot that the reference leaves empty, or when
+/// a growth gets into it.
 fn ldt_slot_wiped_by_a_blanket_copy<G: Geometry, A: PgdScheme<G>>(boot: &Boot<G, A>) {
     let shape = boot.shape();
     if shape.slots == 1 {
@@ -252,23 +200,4 @@ fn ldt_slot_wiped_by_a_blanket_copy<G: Geometry, A: PgdScheme<G>>(boot: &Boot<G,
         // SAFETY: in no table any more.
         unsafe { machine.frames().put(table) };
     });
-}
-
-/// `sync_global_pgds` walked the whole list for each top-level slot of its range, with `pgd_lock` held: the larger the hotplugged memory, the longer
-/// every fork waited.
-///
-/// Fails when a range takes more than one walk, or visits an mm more than once through its one task.
-fn one_list_walk_per_slot<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
-    let tasks: Vec<_> = (0..4).map(|_| machine.fork()).collect();
-    let slots = machine.shape().slots;
-    let trace = tests_host::interlude::trace(|| {
-        machine.grow(0..slots);
-    });
-    let count = |wanted: fn(&Point) -> bool| trace.iter().filter(|point| wanted(point)).count();
-    assert_eq!(count(|point| matches!(point, Point::WalkBegun)), 1);
-    assert_eq!(count(|point| matches!(point, Point::TasksWalked)), 1);
-    assert_eq!(count(|point| matches!(point, Point::TaskVisit(_))), tasks.len() + 1);
-    for word in machine.reference_slots() {
-        assert_eq!(machine.frames().count(Shape::table_of(word).expect("every slot")), 1);
-    }
 }

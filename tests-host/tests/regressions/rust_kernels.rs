@@ -7,6 +7,7 @@ use arch_x86::geometry::Geometry;
 use arch_x86::slots::Slots;
 use hosted::frames::HostFrames;
 use mm_generic::arch::PgdWalk;
+use mm_generic::frames::Frame;
 use mm_generic::kernel_range::KernelRange;
 use mm_generic::reference::ReferencePgd;
 use mm_generic::word::Word;
@@ -18,14 +19,23 @@ tests_host::on_every_machine!(
     x86_64_416_exclusive_reference_to_a_live_table,
 );
 
-/// Redox b0d5fa09, "fixes some AMD CPUs": a new address space got the kernel's slot, the heap's and the physical map's, each by name. Where a processor's
-/// memory made the kernel use another slot, it was missing.
+/// An entry of a live table, for whoever reaches it: an atomic, behind a shared reference.
+type Entry<G> = <<G as Geometry>::Word as Word>::Atomic;
+type SlotsOf<G> = fn(&Slots<G, HostFrames>, Frame) -> &[Entry<G>];
+type Fill<G> = fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>], usize);
+type FillAll<G> = fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>]);
+
+/// Redox b0d5fa09, "fixes some AMD CPUs": a new address space got the kernel's slot, the heap's and
+/// the physical map's, each by name. Where a processor's memory made the kernel use another slot,
+/// it was missing.
 ///
-/// Every slot there is gets used, alone and in no order. Fails when any slot of the half is left out of the copy, of late init or of the walk.
+/// Every slot there is gets used, alone and in no order. Fails when any slot of the half is left
+/// out of the copy, of late init or of the walk.
 fn redox_only_named_slots_were_copied<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
     let slots = machine.shape().slots;
     let old = machine.fork();
-    // Odd steps through a power of two come by every slot, the last and the first among the early ones.
+    // Odd steps through a power of two come by every slot, the last and the first among the early
+    // ones.
     for step in 0..slots.min(64) {
         let slot = (step * 37 + slots - 1) % slots;
         machine.grow(slot..slot + 1);
@@ -41,17 +51,17 @@ fn redox_only_named_slots_were_copied<G: Geometry, A: PgdScheme<G>>(machine: &Ma
     assert!(machine.reference_slots().iter().all(|&word| word != 0));
 }
 
-/// asterinas#1822: an entry was read as a plain value while another CPU wrote it: a data race, and on paper half of an entry.
+/// asterinas#1822: an entry was read as a plain value while another CPU wrote it: a data race, and
+/// on paper half of an entry.
 ///
-/// One CPU grows, another reads every slot of a live PGD all the time. Each read is none or what the slot holds in the end. That there is no
-/// other way to read is in the types below. Fails when an entry is put together in more than one store.
+/// One CPU grows, another reads every slot of a live PGD all the time. Each read is none or what
+/// the slot holds in the end. That there is no other way to read is in the types below. Fails when
+/// an entry is put together in more than one store.
 fn asterinas_1822_plain_read_of_an_entry_that_is_written<G: Geometry, A: PgdScheme<G>>(
     machine: &Machine<G, A>,
 ) {
-    // Entries are reached as atomics, whoever asks.
-    let _: fn(&Slots<G, HostFrames>, mm_generic::frames::Frame) -> &[<G::Word as Word>::Atomic] =
-        Slots::of;
-    let _: fn(&ReferencePgd<G::Word>, &[<G::Word as Word>::Atomic], usize) = ReferencePgd::fill;
+    let _: SlotsOf<G> = Slots::of;
+    let _: Fill<G> = ReferencePgd::fill;
 
     let task = machine.fork();
     let root = task.mm().expect("a user task").root();
@@ -80,7 +90,8 @@ fn asterinas_1822_plain_read_of_an_entry_that_is_written<G: Geometry, A: PgdSche
     assert_eq!(seen, machine.reference_slots());
 }
 
-/// x86_64#416: `&mut PageTable` of a table that is loaded claims that nobody else writes to it, and the MMU does.
+/// x86_64#416: `&mut PageTable` of a table that is loaded claims that nobody else writes to it, and
+/// the MMU does.
 ///
 /// Compiles only as long as everything that changes a live PGD takes shared references.
 fn x86_64_416_exclusive_reference_to_a_live_table<G: Geometry, A: PgdScheme<G>>(
@@ -89,7 +100,7 @@ fn x86_64_416_exclusive_reference_to_a_live_table<G: Geometry, A: PgdScheme<G>>(
     let _: fn(&A, &A::Pgd) = A::pgd_init_late;
     let _: fn(&A, &A::Pgd) = A::pgd_attach;
     let _: fn(&A, KernelRange, &dyn PgdWalk<A::Pgd>) = A::sync_global_pgds;
-    let _: fn(&ReferencePgd<G::Word>, &[<G::Word as Word>::Atomic]) = ReferencePgd::fill_populated;
+    let _: FillAll<G> = ReferencePgd::fill_populated;
     // And the tables are shared in fact: two CPUs have this one loaded when it changes.
     let task = machine.fork();
     machine.switch(1, &task);

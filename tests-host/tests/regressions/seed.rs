@@ -10,8 +10,9 @@ use tests_host::shape::Shape;
 tests_host::on_every_machine!(zeros_copied_where_pgd_none_is_constant);
 tests_host::on_every_machine!(late: stale_value_stored_over_a_newer_one);
 
-/// The patch tests `pgd_none(*pgd_src)` for each of the 256 slots. With four levels the P4D is folded into the PGD and `pgd_none` is constant false: every
-/// empty reference slot would be copied, as zero, over what a walk had just filled or the mm had of its own.
+/// The patch tests `pgd_none(*pgd_src)` for each of the 256 slots. With four levels the P4D is
+/// folded into the PGD and `pgd_none` is constant false: every empty reference slot would be
+/// copied, as zero, over what a walk had just filled or the mm had of its own.
 ///
 /// Fails when late init writes a slot that is empty in the reference, on any geometry.
 fn zeros_copied_where_pgd_none_is_constant<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
@@ -38,10 +39,13 @@ fn zeros_copied_where_pgd_none_is_constant<G: Geometry, A: PgdScheme<G>>(machine
     drop(machine.detach(&kthread));
 }
 
-/// The patch reads the reference and stores with `set_pgd`, without a lock, while a walk stores into the same slot: the older value may come second. With
-/// 2-level tables an entry changes when a large page is split, and the mm keeps the old one.
+/// The patch reads the reference and stores with `set_pgd`, without a lock, while a walk stores
+/// into the same slot: the older value may come second. With 2-level tables an entry changes when a
+/// large page is split, and the mm keeps the old one.
 ///
-/// The slot is filled by a walk and changes before late init comes to it. Fails when late init stores instead of comparing and exchanging.
+/// The slot is filled by a walk and changes before late init comes to it. Fails when late init
+/// stores instead of comparing and exchanging.
+#[cfg(feature = "pgd-init-late")]
 fn stale_value_stored_over_a_newer_one<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
     // A bit that the MMU ignores stands for the change.
     const NEWER: u64 = 1 << 10;
@@ -57,9 +61,11 @@ fn stale_value_stored_over_a_newer_one<G: Geometry, A: PgdScheme<G>>(machine: &M
     assert_eq!(machine.slots_of(root)[0], machine.reference_slots()[0] | NEWER);
 }
 
-/// The patch's `if` names two levels, three with a shared kernel PMD, and four. PAE with a PMD for each mm falls through it and gets nothing at all.
+/// The patch's `if` names two levels, three with a shared kernel PMD, and four. PAE with a PMD for
+/// each mm falls through it and gets nothing at all.
 ///
-/// Fails when the PMD of the mm's own is not filled, entry by entry, by walks and by late init, or when the entry of the top level is touched.
+/// Fails when the PMD of the mm's own is not filled, entry by entry, by walks and by late init, or
+/// when the entry of the top level is touched.
 #[test]
 fn pae_with_private_pmds_skipped() {
     let boot = Boot::<_, LockedPgds<_>>::new(PaePrivate, Shape::PAE_PRIVATE);

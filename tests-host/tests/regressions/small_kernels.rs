@@ -1,4 +1,5 @@
-//! Kernels that copy the kernel half once and share what is below it: LiteBox, Northport, MentOS, MicrOS, gVisor.
+//! Kernels that copy the kernel half once and share what is below it: LiteBox, Northport, MentOS,
+//! MicrOS, gVisor.
 
 use arch_x86::geometry::Geometry;
 use mm_generic::frames::{Frames, PAGE_SIZE};
@@ -12,11 +13,12 @@ tests_host::on_every_machine!(
     gvisor_3617_who_frees_shared_upper_tables,
 );
 
-/// litebox#971: transient slots (a direct map, a vmap area) were shared by copying the top-level entry. When the mapping went, its tables were freed,
-/// and the copies of the entry led to whatever came there next.
+/// litebox#971: transient slots (a direct map, a vmap area) were shared by copying the top-level
+/// entry. When the mapping went, its tables were freed, and the copies of the entry led to whatever
+/// came there next.
 ///
-/// Mappings come and go; the tables under the slots stay, are the same for everyone, and serve the next mapping. Fails when unmapping frees a table
-/// that a PGD leads to.
+/// Mappings come and go; the tables under the slots stay, are the same for everyone, and serve the
+/// next mapping. Fails when unmapping frees a table that a PGD leads to.
 fn litebox_971_slots_outlived_their_tables<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
     let [running, waiting] = [machine.fork(), machine.fork()];
     machine.switch(1, &running);
@@ -49,8 +51,9 @@ fn litebox_971_slots_outlived_their_tables<G: Geometry, A: PgdScheme<G>>(machine
     drop(waiting);
 }
 
-/// northport#21, MentOS#271, MicrOS#99: the kernel half was copied when a process was made and never again. A process made before the
-/// kernel grew faulted on the kernel's own memory, often in an interrupt.
+/// northport#21, MentOS#271, MicrOS#99: the kernel half was copied when a process was made and
+/// never again. A process made before the kernel grew faulted on the kernel's own memory, often in
+/// an interrupt.
 ///
 /// Fails when an mm that was made early, and has not run since, lacks what came later.
 fn northport_21_mentos_271_micros_99_stale_copy<G: Geometry, A: PgdScheme<G>>(
@@ -70,10 +73,11 @@ fn northport_21_mentos_271_micros_99_stale_copy<G: Geometry, A: PgdScheme<G>>(
     }
 }
 
-/// gvisor#3617: upper tables were shared by all address spaces, and the teardown of one freed them, or nobody did.
+/// gvisor#3617: upper tables were shared by all address spaces, and the teardown of one freed them,
+/// or nobody did.
 ///
-/// Fails when the end of an mm frees a table of the kernel's, or when it does not free one of its own: the counts of the former, and the number of
-/// frames, say so.
+/// Fails when the end of an mm frees a table of the kernel's, or when it does not free one of its
+/// own: the counts of the former, and the number of frames, say so.
 fn gvisor_3617_who_frees_shared_upper_tables<G: Geometry, A: PgdScheme<G>>(
     machine: &Machine<G, A>,
 ) {

@@ -10,18 +10,11 @@ use alloc::sync::Arc;
 const MAX: u64 = u64::MAX - 1;
 
 /// Makes a counter that starts at `initial`. A read takes all of it, or with `semaphore` one.
-///
-/// # Errors
-///
-/// None at present.
-pub fn open<Q: WaitQueue>(
-    initial: u64,
-    semaphore: bool,
-    flags: OpenFlags,
-) -> Result<Arc<OpenFile<Q>>, Errno> {
+#[must_use]
+pub fn open<Q: WaitQueue>(initial: u64, semaphore: bool, flags: OpenFlags) -> Arc<OpenFile<Q>> {
     let count = Count { value: initial.min(MAX), refused: false };
     let counter = Counter { count: Watched::<_, Q>::new(count), semaphore };
-    Ok(OpenFile::stream(Box::new(counter), flags & OpenFlags::SETTABLE | OpenFlags::RDWR))
+    OpenFile::stream(Box::new(counter), flags & OpenFlags::SETTABLE | OpenFlags::RDWR)
 }
 
 struct Count {
@@ -90,9 +83,8 @@ impl<Q: WaitQueue> Stream<Q> for Counter<Q> {
     }
 
     fn poll(&self) -> Ready {
-        self.count.look(|count| {
-            Ready::readable(count.value > 0) | Ready::writable(count.is_writable())
-        })
+        self.count
+            .look(|count| Ready::readable(count.value > 0) | Ready::writable(count.is_writable()))
     }
 
     fn queue(&self) -> Option<&Q> {
@@ -106,7 +98,7 @@ mod tests {
     use crate::testing::{Bell, rings};
 
     fn event(initial: u64, semaphore: bool) -> Arc<OpenFile<Bell>> {
-        open(initial, semaphore, OpenFlags::empty()).expect("memory")
+        open(initial, semaphore, OpenFlags::empty())
     }
 
     fn take(file: &OpenFile<Bell>) -> Result<u64, Errno> {

@@ -6,7 +6,7 @@
 //! What a change pushes out of the table is dropped after the lock is released: the last close of a
 //! pipe's end wakes readers, and the last close of an unlinked file frees its memory.
 
-use crate::{Errno, OpenFile, WaitQueue};
+use crate::{Errno, OpenFile, Pair, WaitQueue};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -98,11 +98,7 @@ impl<Q: WaitQueue> FdTable<Q> {
     /// # Errors
     ///
     /// As [`FdTable::insert`].
-    pub fn insert_pair(
-        &self,
-        files: (Arc<OpenFile<Q>>, Arc<OpenFile<Q>>),
-        cloexec: bool,
-    ) -> Result<(i32, i32), Errno> {
+    pub fn insert_pair(&self, files: Pair<Q>, cloexec: bool) -> Result<(i32, i32), Errno> {
         let (one, two) = files;
         let first = self.insert(one, cloexec)?;
         match self.insert(two, cloexec) {
@@ -331,7 +327,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn file() -> Arc<OpenFile<Bell>> {
-        crate::eventfd::open(0, false, OpenFlags::empty()).expect("memory")
+        crate::eventfd::open(0, false, OpenFlags::empty())
     }
 
     #[test]
@@ -350,7 +346,7 @@ mod tests {
     #[test]
     fn fork_shares_descriptions_and_not_the_table() {
         let table = FdTable::new();
-        let (reader, writer) = pipe::pair::<Bell>(OpenFlags::empty()).expect("memory");
+        let (reader, writer) = pipe::pair::<Bell>(OpenFlags::empty());
         assert_eq!(table.insert_pair((reader, writer), false), Ok((0, 1)));
         let child = table.fork().expect("memory");
         table.close(1).expect("open");
@@ -373,7 +369,7 @@ mod tests {
         assert_eq!(table.dup_from(0, -1, false), Err(Errno::INVAL));
         assert_eq!(table.dup_from(0, i64::MAX, false), Err(Errno::INVAL));
         assert_eq!(table.dup(0), Ok(1));
-        let pair = pipe::pair(OpenFlags::empty()).expect("memory");
+        let pair = pipe::pair(OpenFlags::empty());
         assert_eq!(table.insert_pair(pair, false), Err(Errno::MFILE));
         assert_eq!(table.open_fds(), [0, 1], "half a pipe is no pipe");
         assert_eq!(table.dup3(0, 0, false), Err(Errno::INVAL));

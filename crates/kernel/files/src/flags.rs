@@ -48,7 +48,8 @@ bitflags! {
 
 impl OpenFlags {
     /// What F_SETFL may change.
-    pub const SETTABLE: Self = Self::APPEND.union(Self::NONBLOCK).union(Self::DIRECT).union(Self::NOATIME);
+    pub const SETTABLE: Self =
+        Self::APPEND.union(Self::NONBLOCK).union(Self::DIRECT).union(Self::NOATIME);
 
     /// What only open(2) looks at: F_GETFL does not report it.
     pub const CREATION: Self =

@@ -108,6 +108,31 @@ impl Metadata {
     /// The size in which reads and writes are best done, in bytes.
     pub const BLOCK_SIZE: u32 = 4096;
 
+    /// Makes the metadata of what is made up on the spot: no size, no times.
+    pub(crate) const fn synthetic(
+        device: DeviceNumber,
+        inode: u64,
+        kind: FileType,
+        permissions: u32,
+    ) -> Self {
+        let epoch = Timespec { seconds: 0, nanoseconds: 0 };
+        Self {
+            device,
+            inode,
+            mode: kind as u32 | permissions,
+            links: if matches!(kind, FileType::Directory) { 2 } else { 1 },
+            uid: 0,
+            gid: 0,
+            special: DeviceNumber { major: 0, minor: 0 },
+            size: 0,
+            blocks: 0,
+            accessed: epoch,
+            modified: epoch,
+            changed: epoch,
+            created: epoch,
+        }
+    }
+
     /// Returns the kind of file; `None` for a mode that no file here has.
     #[must_use]
     pub const fn file_type(&self) -> Option<FileType> {

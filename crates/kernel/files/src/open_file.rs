@@ -8,7 +8,7 @@ use crate::proc::{ProcNode, ProcSource};
 use crate::stream::Stream;
 use crate::tree::{DEVICE, FileSystem, Inode, Node, Place};
 use crate::tty::Tty;
-use crate::{DeviceNumber, Errno, FileType, Metadata, OpenFlags, Ready, Timespec, WaitQueue};
+use crate::{DeviceNumber, Errno, FileType, Metadata, OpenFlags, Ready, WaitQueue};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
@@ -23,28 +23,48 @@ const UNNAMED_DEVICE: DeviceNumber = DeviceNumber { major: 0, minor: 13 };
 /// Inode numbers of what has no name.
 static NEXT_UNNAMED: AtomicU64 = AtomicU64::new(1);
 
+/// Two descriptions: the ends of a pipe, the read end first, or of a pair of sockets.
+pub type Pair<Q> = (Arc<OpenFile<Q>>, Arc<OpenFile<Q>>);
+
 /// An open file description.
 pub struct OpenFile<Q: WaitQueue> {
     object: Object<Q>,
     /// Access mode, which is fixed, and status flags, which F_SETFL changes.
     flags: AtomicU32,
-    /// What was opened, if it has a name.
-    node: Option<Node>,
-    /// The directory it was found in.
-    parent: Option<Node>,
+    origin: Origin,
+}
+
+/// Where a description came from.
+#[derive(Clone, Debug)]
+enum Origin {
+    /// A place in the tree, and for what is no directory the one it was found in.
+    Named { node: Node, parent: Option<Node> },
+    /// Nothing with a name: pipe(2) and its like.
+    Unnamed { kind: FileType, label: &'static str, number: u64 },
 }
 
 /// What is behind a description.
 enum Object<Q: WaitQueue> {
-    Regular { inode: Arc<Inode>, offset: Mutex<u64> },
-    Directory { cookie: Mutex<u64>, source: Arc<dyn ProcSource<Q>> },
-    Text { file: ProcNode, reader: Mutex<TextReader>, source: Arc<dyn ProcSource<Q>> },
-    Stream { stream: Box<dyn Stream<Q>>, number: u64 },
+    Regular {
+        inode: Arc<Inode>,
+        offset: Mutex<u64>,
+    },
+    Directory {
+        cookie: Mutex<u64>,
+        source: Arc<dyn ProcSource<Q>>,
+    },
+    Text {
+        file: ProcNode,
+        reader: Mutex<TextReader>,
+        source: Arc<dyn ProcSource<Q>>,
+    },
+    Stream(Box<dyn Stream<Q>>),
     /// Opened with O_PATH: a place, and nothing to read or write.
     Place,
 }
 
 /// A generated text and how far it was read.
+#[derive(Default)]
 struct TextReader {
     text: Vec<u8>,
     offset: u64,
@@ -56,7 +76,7 @@ impl<Q: WaitQueue> fmt::Debug for OpenFile<Q> {
             Object::Regular { .. } => "regular",
             Object::Directory { .. } => "directory",
             Object::Text { .. } => "text",
-            Object::Stream { stream, .. } => stream.label(),
+            Object::Stream(stream) => stream.label(),
             Object::Place => "place",
         };
         write!(f, "OpenFile({kind}, {:?})", self.flags())
@@ -64,15 +84,15 @@ impl<Q: WaitQueue> fmt::Debug for OpenFile<Q> {
 }
 
 impl<Q: WaitQueue> OpenFile<Q> {
-    fn new(object: Object<Q>, flags: OpenFlags, node: Option<Node>, parent: Option<Node>) -> Arc<Self> {
+    fn new(object: Object<Q>, flags: OpenFlags, origin: Origin) -> Arc<Self> {
         let flags = AtomicU32::new((flags - OpenFlags::CREATION).bits());
-        Arc::new(Self { object, flags, node, parent })
+        Arc::new(Self { object, flags, origin })
     }
 
     pub(crate) fn regular(inode: Arc<Inode>, parent: Node, flags: OpenFlags) -> Arc<Self> {
         let node = Node(Place::Tree(inode.clone()));
         let object = Object::Regular { inode, offset: Mutex::new(0) };
-        Self::new(object, flags, Some(node), Some(parent))
+        Self::new(object, flags, Origin::Named { node, parent: Some(parent) })
     }
 
     pub(crate) fn directory(
@@ -81,7 +101,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
         flags: OpenFlags,
     ) -> Arc<Self> {
         let object = Object::Directory { cookie: Mutex::new(0), source };
-        Self::new(object, flags, Some(node), None)
+        Self::new(object, flags, Origin::Named { node, parent: None })
     }
 
     pub(crate) fn text(
@@ -90,13 +110,13 @@ impl<Q: WaitQueue> OpenFile<Q> {
         source: Arc<dyn ProcSource<Q>>,
         flags: OpenFlags,
     ) -> Arc<Self> {
-        let reader = Mutex::new(TextReader { text: Vec::new(), offset: 0 });
-        let object = Object::Text { file, reader, source };
-        Self::new(object, flags, Some(Node(Place::Proc(file))), Some(parent))
+        let object = Object::Text { file, reader: Mutex::default(), source };
+        let node = Node(Place::Proc(file));
+        Self::new(object, flags, Origin::Named { node, parent: Some(parent) })
     }
 
     pub(crate) fn place(node: Node, parent: Node, flags: OpenFlags) -> Arc<Self> {
-        Self::new(Object::Place, flags, Some(node), Some(parent))
+        Self::new(Object::Place, flags, Origin::Named { node, parent: Some(parent) })
     }
 
     /// Makes a description of a stream that has a name in the tree.
@@ -106,25 +126,41 @@ impl<Q: WaitQueue> OpenFile<Q> {
         parent: Node,
         flags: OpenFlags,
     ) -> Arc<Self> {
-        let object = Object::Stream { stream: Box::new(stream), number: inode.number() };
-        Self::new(object, flags, Some(Node(Place::Tree(inode))), Some(parent))
+        let node = Node(Place::Tree(inode));
+        let origin = Origin::Named { node, parent: Some(parent) };
+        Self::new(Object::Stream(Box::new(stream)), flags, origin)
     }
 
     /// Makes a description of a stream without a name: a pipe's end, or something of the kernel's.
     #[must_use]
     pub fn stream(stream: Box<dyn Stream<Q>>, flags: OpenFlags) -> Arc<Self> {
         let number = NEXT_UNNAMED.fetch_add(1, Ordering::Relaxed);
-        Self::new(Object::Stream { stream, number }, flags, None, None)
+        Self::unnamed(stream, number, flags)
+    }
+
+    /// Makes the descriptions of the two ends of one thing, with flags of their own.
+    pub(crate) fn pair(
+        one: (Box<dyn Stream<Q>>, OpenFlags),
+        two: (Box<dyn Stream<Q>>, OpenFlags),
+    ) -> Pair<Q> {
+        let number = NEXT_UNNAMED.fetch_add(1, Ordering::Relaxed);
+        (Self::unnamed(one.0, number, one.1), Self::unnamed(two.0, number, two.1))
+    }
+
+    /// Makes a description of one of several streams that count as one file, as a pipe's ends do.
+    fn unnamed(stream: Box<dyn Stream<Q>>, number: u64, flags: OpenFlags) -> Arc<Self> {
+        let origin = Origin::Unnamed { kind: stream.kind(), label: stream.label(), number };
+        Self::new(Object::Stream(stream), flags, origin)
     }
 
     /// Opens the same thing again, as opening `/proc/<pid>/fd/<n>` does.
     pub(crate) fn reopen(&self, flags: OpenFlags) -> Result<Arc<Self>, Errno> {
-        let (node, parent) = (self.node.clone(), self.parent.clone());
         let directory = matches!(self.object, Object::Directory { .. });
         if flags.contains(OpenFlags::DIRECTORY) && !directory {
             return Err(Errno::NOTDIR);
         }
         let object = match &self.object {
+            _ if flags.contains(OpenFlags::PATH) => Object::Place,
             Object::Regular { inode, .. } => {
                 if flags.contains(OpenFlags::TRUNC) {
                     inode.set_len(0)?;
@@ -137,15 +173,12 @@ impl<Q: WaitQueue> OpenFile<Q> {
             }
             Object::Text { .. } if flags.writable() => return Err(Errno::ACCES),
             Object::Text { file, source, .. } => {
-                let reader = Mutex::new(TextReader { text: Vec::new(), offset: 0 });
-                Object::Text { file: *file, reader, source: source.clone() }
+                Object::Text { file: *file, reader: Mutex::default(), source: source.clone() }
             }
-            Object::Stream { stream, number } => {
-                Object::Stream { stream: stream.reopen(flags)?, number: *number }
-            }
+            Object::Stream(stream) => Object::Stream(stream.reopen(flags)?),
             Object::Place => return Err(Errno::LOOP),
         };
-        Ok(Self::new(object, flags, node, parent))
+        Ok(Self::new(object, flags, self.origin.clone()))
     }
 
     /// Returns access mode and status flags: F_GETFL.
@@ -206,7 +239,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
                 Ok(read)
             }
             Object::Directory { .. } => Err(Errno::ISDIR),
-            Object::Stream { stream, .. } => stream.read(buffer),
+            Object::Stream(stream) => stream.read(buffer),
             Object::Place => Err(Errno::BADF),
         }
     }
@@ -233,7 +266,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
                     Ok(written)
                 }
             }
-            Object::Stream { stream, .. } => stream.write(bytes),
+            Object::Stream(stream) => stream.write(bytes),
             Object::Text { .. } | Object::Directory { .. } | Object::Place => Err(Errno::BADF),
         }
     }
@@ -247,7 +280,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
         self.check_not_place()?;
         check_offset(offset)?;
         match &self.object {
-            Object::Stream { stream, .. } if !stream.ignores_offsets() => Err(Errno::SPIPE),
+            Object::Stream(stream) if !stream.ignores_offsets() => Err(Errno::SPIPE),
             object => {
                 self.check_readable()?;
                 match object {
@@ -256,7 +289,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
                         Ok(copy_from(&file.text(&**source)?, offset, buffer))
                     }
                     Object::Directory { .. } => Err(Errno::ISDIR),
-                    Object::Stream { stream, .. } => stream.read(buffer),
+                    Object::Stream(stream) => stream.read(buffer),
                     Object::Place => Err(Errno::BADF),
                 }
             }
@@ -273,7 +306,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
         self.check_not_place()?;
         check_offset(offset)?;
         match &self.object {
-            Object::Stream { stream, .. } if !stream.ignores_offsets() => Err(Errno::SPIPE),
+            Object::Stream(stream) if !stream.ignores_offsets() => Err(Errno::SPIPE),
             object => {
                 self.check_writable()?;
                 match object {
@@ -283,7 +316,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
                         }
                         inode.write_at(offset, bytes)
                     }
-                    Object::Stream { stream, .. } => stream.write(bytes),
+                    Object::Stream(stream) => stream.write(bytes),
                     _ => Err(Errno::BADF),
                 }
             }
@@ -314,8 +347,8 @@ impl<Q: WaitQueue> OpenFile<Q> {
                 reader.offset = target(by, whence, reader.offset, None)?;
                 Ok(reader.offset)
             }
-            Object::Stream { stream, .. } if stream.ignores_offsets() => Ok(0),
-            Object::Stream { .. } => Err(Errno::SPIPE),
+            Object::Stream(stream) if stream.ignores_offsets() => Ok(0),
+            Object::Stream(_) => Err(Errno::SPIPE),
             Object::Place => Err(Errno::BADF),
         }
     }
@@ -350,7 +383,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
                 let end = offset.checked_add(len).ok_or(Errno::FBIG)?;
                 if end > inode.len() { inode.set_len(end) } else { Ok(()) }
             }
-            Object::Stream { .. } => Err(Errno::SPIPE),
+            Object::Stream(_) => Err(Errno::SPIPE),
             _ => Err(Errno::NODEV),
         }
     }
@@ -362,7 +395,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
     /// [`Errno::INVAL`] for a stream, [`Errno::BADF`] for a place.
     pub fn sync(&self) -> Result<(), Errno> {
         match self.object {
-            Object::Stream { .. } => Err(Errno::INVAL),
+            Object::Stream(_) => Err(Errno::INVAL),
             Object::Place => Err(Errno::BADF),
             _ => Ok(()),
         }
@@ -376,7 +409,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
     /// directory that was removed.
     pub fn read_directory(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         self.check_readable()?;
-        let (Object::Directory { cookie, source }, Some(node)) = (&self.object, &self.node) else {
+        let (Object::Directory { cookie, source }, Some(node)) = (&self.object, self.node()) else {
             return Err(Errno::NOTDIR);
         };
         let mut writer = DirentWriter::new(buffer);
@@ -399,7 +432,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
     #[must_use]
     pub fn poll(&self) -> Ready {
         match &self.object {
-            Object::Stream { stream, .. } => stream.poll(),
+            Object::Stream(stream) => stream.poll(),
             Object::Place => Ready::NVAL,
             _ => Ready::ALWAYS,
         }
@@ -410,44 +443,30 @@ impl<Q: WaitQueue> OpenFile<Q> {
     #[must_use]
     pub fn queue(&self) -> Option<&Q> {
         match &self.object {
-            Object::Stream { stream, .. } => stream.queue(),
+            Object::Stream(stream) => stream.queue(),
             _ => None,
         }
     }
 
     /// Returns what fstat(2) reports.
-    ///
-    /// # Errors
-    ///
-    /// None at present; the kernel should not depend on that.
-    pub fn metadata(&self) -> Result<Metadata, Errno> {
-        if let Some(node) = &self.node {
-            return Ok(node.metadata());
+    #[must_use]
+    pub fn metadata(&self) -> Metadata {
+        match self.origin {
+            Origin::Named { ref node, .. } => node.metadata(),
+            Origin::Unnamed { kind, number, .. } => {
+                Metadata::synthetic(UNNAMED_DEVICE, number, kind, 0o600)
+            }
         }
-        let Object::Stream { stream, number } = &self.object else { return Err(Errno::BADF) };
-        let zero = Timespec::default();
-        Ok(Metadata {
-            device: UNNAMED_DEVICE,
-            inode: *number,
-            mode: stream.kind() as u32 | 0o600,
-            links: 1,
-            uid: 0,
-            gid: 0,
-            special: DeviceNumber::default(),
-            size: 0,
-            blocks: 0,
-            accessed: zero,
-            modified: zero,
-            changed: zero,
-            created: zero,
-        })
     }
 
     /// Returns the place that was opened, to start paths from or to change its mode; `None` for what
     /// has no name.
     #[must_use]
     pub fn node(&self) -> Option<&Node> {
-        self.node.as_ref()
+        match &self.origin {
+            Origin::Named { node, .. } => Some(node),
+            Origin::Unnamed { .. } => None,
+        }
     }
 
     /// Returns the inode of a regular file, for mmap.
@@ -459,7 +478,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
     /// Returns the terminal, if this is one.
     #[must_use]
     pub fn tty(&self) -> Option<&Arc<Tty<Q>>> {
-        if let Object::Stream { stream, .. } = &self.object { stream.tty() } else { None }
+        if let Object::Stream(stream) = &self.object { stream.tty() } else { None }
     }
 
     /// Returns the bytes that can be read now: `FIONREAD`.
@@ -470,7 +489,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
                 let left = inode.len().saturating_sub(*offset.lock());
                 Some(usize::try_from(left).unwrap_or(usize::MAX))
             }
-            Object::Stream { stream, .. } => stream.available(),
+            Object::Stream(stream) => stream.available(),
             _ => None,
         }
     }
@@ -481,20 +500,15 @@ impl<Q: WaitQueue> OpenFile<Q> {
     ///
     /// As [`FileSystem::path_of`].
     pub fn path(&self, files: &FileSystem<Q>) -> Result<Vec<u8>, Errno> {
-        match (&self.node, &self.parent, &self.object) {
-            (Some(node), Some(parent), _) if node.kind() != FileType::Directory => {
+        match &self.origin {
+            Origin::Named { node, parent: Some(parent) } if node.kind() != FileType::Directory => {
                 files.path_in(parent, node)
             }
-            (Some(node), _, _) => files.path_of(node),
-            (None, _, Object::Stream { stream, number }) => {
-                let label = stream.label();
-                Ok(match stream.kind() {
-                    FileType::Regular => format!("anon_inode:[{label}]"),
-                    _ => format!("{label}:[{number}]"),
-                }
-                .into_bytes())
+            Origin::Named { node, .. } => files.path_of(node),
+            Origin::Unnamed { kind: FileType::Regular, label, .. } => {
+                Ok(format!("anon_inode:[{label}]").into_bytes())
             }
-            (None, ..) => Err(Errno::NOENT),
+            Origin::Unnamed { label, number, .. } => Ok(format!("{label}:[{number}]").into_bytes()),
         }
     }
 }

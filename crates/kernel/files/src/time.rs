@@ -35,9 +35,7 @@ impl SetTime {
         match nanoseconds {
             Self::UTIME_NOW => Ok(Self::Now),
             Self::UTIME_OMIT => Ok(Self::Keep),
-            0..1_000_000_000 => {
-                Ok(Self::To(Timespec { seconds, nanoseconds: nanoseconds as u32 }))
-            }
+            0..1_000_000_000 => Ok(Self::To(Timespec { seconds, nanoseconds: nanoseconds as u32 })),
             _ => Err(crate::Errno::INVAL),
         }
     }

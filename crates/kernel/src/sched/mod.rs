@@ -14,7 +14,7 @@ mod wait;
 pub use entity::{Entity, State};
 pub use run_queue::{leave_for_good, schedule, should_give_way, wake, wake_if, wake_new};
 pub(crate) use run_queue::finish_switch;
-pub use wait::{Patience, WaitQueue, Woken, sleep_until};
+pub use wait::{Patience, WaitQueue, Woken, sleep_stopped, sleep_until};
 
 use crate::cpu::area;
 use crate::rcu;

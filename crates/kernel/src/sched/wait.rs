@@ -136,3 +136,26 @@ pub fn sleep_until<T>(
     }
     result
 }
+
+/// Sleeps, stopped by a signal, until `ready` has an answer; it is asked whenever the task is woken.
+pub fn sleep_stopped(mut ready: impl FnMut() -> Option<()>) {
+    let me = current();
+    loop {
+        me.parts().sched.about_to_sleep(State::Stopped);
+        if ready().is_some() {
+            break;
+        }
+        schedule();
+    }
+    me.parts().sched.stay_awake();
+}
+
+impl files::WaitQueue for WaitQueue {
+    fn new() -> Self {
+        Self::new()
+    }
+
+    fn wake_all(&self) {
+        self.wake_all();
+    }
+}

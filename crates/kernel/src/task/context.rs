@@ -182,6 +182,17 @@ impl Thread {
         self.stack.lock().take()
     }
 
+    /// Returns the registers that the program entered the kernel with.
+    ///
+    /// # Safety
+    ///
+    /// This is the running task's, which came from user mode, and nobody changes its registers meanwhile.
+    #[must_use]
+    pub unsafe fn user_registers(&self) -> TrapFrame {
+        // SAFETY: the way in has put them there.
+        unsafe { frame_at(self.stack_top).read() }
+    }
+
     /// Loads this program's FS.base and GS.base, of the running task, after a change.
     pub fn load_bases(&self) {
         FsBase::write(VirtAddr::new_truncate(self.fs_base.load(Ordering::Relaxed)));

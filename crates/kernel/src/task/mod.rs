@@ -1,24 +1,30 @@
 //! Tasks: what this kernel adds to those of `kernel-task`.
 
 pub mod context;
+pub mod exec;
+pub mod exit;
+mod fork;
+pub mod init;
+pub mod limits;
+pub mod memory;
+pub mod process;
 pub mod stack;
+
+pub use fork::{CopyError, fork, spawn_kernel_thread};
 
 use crate::os::Os;
 use crate::sched::{Entity, WaitQueue};
-use alloc::string::String;
+use crate::signal::action::{Action, Handlers};
+use crate::signal::{Signal, SignalSet, ThreadSignals};
+use alloc::sync::Arc;
 use context::{Start, Thread};
-use kernel_fork::args::CloneArgs;
-use kernel_fork::copy_process::first_process;
-use kernel_fork::error::ForkError;
-use kernel_fork::parts::ForkKernel;
-use kernel_task::kernel::TaskKernel;
-use kernel_task::pid::Pid;
-use kernel_task::process::Process;
-use kernel_task::tasks::Tasks;
-use mm_generic::frames::PAGE_SIZE;
-use mm_generic::init_mm::InitMm;
-use mm_generic::mm::Mm;
-use mm_generic::object::{Object, ReadError};
+use files::Node;
+use kernel_sync::Mutex;
+use kernel_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use memory::{FdTable, MemoryData};
+use process::{Ending, ProcessData};
+
+pub use memory::FileObject;
 
 /// A task of this kernel.
 pub type Task = kernel_task::task::Task<Os>;
@@ -26,28 +32,54 @@ pub type Task = kernel_task::task::Task<Os>;
 /// A counted reference to a task.
 pub type TaskRef = kernel_task::task::TaskRef<Os>;
 
-/// A file that programs can map.
-#[derive(Clone, Copy, Debug)]
-pub struct FileObject(pub &'static [u8]);
+/// A process of this kernel.
+pub type Process = kernel_task::process::Process<Os>;
 
-impl PartialEq for FileObject {
-    fn eq(&self, other: &Self) -> bool {
-        core::ptr::eq(self.0, other.0)
+/// A counted reference to a process.
+pub type ProcessRef = kernel_task::process::ProcessRef<Os>;
+
+/// What path names are relative to, and what new files are not allowed.
+pub struct FsContext {
+    /// The working directory.
+    pub directory: Mutex<Node>,
+    /// Permissions that new files do not get.
+    pub umask: AtomicU32,
+}
+
+impl FsContext {
+    /// Returns a copy (`fork`).
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self {
+            directory: Mutex::new(self.directory.lock().clone()),
+            umask: AtomicU32::new(self.umask.load(Ordering::Relaxed)),
+        }
     }
 }
 
-impl Object for FileObject {
-    fn read(
-        &self,
-        offset: u64,
-        len: usize,
-        page: &mut [u8; PAGE_SIZE as usize],
-    ) -> Result<(), ReadError> {
-        let start = usize::try_from(offset).map_err(|_| ReadError { offset })?;
-        let bytes = self.0.get(start..start + len).ok_or(ReadError { offset })?;
-        page[..len].copy_from_slice(bytes);
-        Ok(())
-    }
+/// What a user task has of files. Nothing once it has exited.
+#[derive(Clone)]
+pub struct FileParts {
+    /// Open files.
+    pub fds: Arc<FdTable>,
+    /// Where it is.
+    pub fs: Arc<FsContext>,
+}
+
+/// Bytes of a task's name, with its NUL.
+pub const NAME_SIZE: usize = 16;
+
+/// A task's name, filled up with NULs (`comm`).
+pub type Name = [u8; NAME_SIZE];
+
+/// Makes a name of the last component of `path`, cut to what fits.
+#[must_use]
+pub fn name_of(path: &[u8]) -> Name {
+    let last = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+    let mut name = [0; NAME_SIZE];
+    let len = last.len().min(NAME_SIZE - 1);
+    name[..len].copy_from_slice(&last[..len]);
+    name
 }
 
 /// What this kernel keeps for each task.
@@ -56,111 +88,164 @@ pub struct Parts {
     pub sched: Entity,
     /// The machine's part.
     pub thread: Thread,
+    /// The thread's share of signal handling.
+    pub signals: ThreadSignals,
+    /// What the threads of the process share.
+    pub process: Arc<ProcessData>,
     /// Who waits for the task to let its mm go.
     pub vfork_done: WaitQueue,
-    /// What it is called.
-    pub name: String,
+    /// Head of the list of robust futexes, which only the C library looks at.
+    pub robust_list: AtomicU64,
+    handlers: Mutex<Arc<Handlers>>,
+    files: Mutex<Option<FileParts>>,
+    memory: Mutex<Arc<MemoryData>>,
+    name: Mutex<Name>,
+    /// It goes on when the other threads of its process are to die.
+    spared: AtomicBool,
+}
+
+/// Parts that a new task does not get from its parent.
+pub struct NewParts {
+    /// Machine.
+    pub thread: Thread,
+    /// Blocked signals.
+    pub blocked: SignalSet,
+    /// Process.
+    pub process: Arc<ProcessData>,
+    /// Signal handlers.
+    pub handlers: Arc<Handlers>,
+    /// Files; none for a kernel thread.
+    pub files: Option<FileParts>,
+    /// Address space.
+    pub memory: Arc<MemoryData>,
+    /// Name.
+    pub name: Name,
 }
 
 impl Parts {
-    /// Tells whether a signal waits that the task does not block.
+    /// Puts a task's parts together.
+    #[must_use]
+    pub fn new(parts: NewParts) -> Self {
+        Self {
+            sched: Entity::new(),
+            thread: parts.thread,
+            signals: ThreadSignals::new(parts.blocked),
+            process: parts.process,
+            vfork_done: WaitQueue::new(),
+            robust_list: AtomicU64::new(0),
+            handlers: Mutex::new(parts.handlers),
+            files: Mutex::new(parts.files),
+            memory: Mutex::new(parts.memory),
+            name: Mutex::new(parts.name),
+            spared: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells whether the task has something to do on its way to user mode: a signal to take, or to
+    /// stop, or to die.
+    #[inline]
     #[must_use]
     pub fn has_signal(&self) -> bool {
-        false
+        let waiting = self.signals.pending.set().with(self.process.pending.set());
+        !waiting.without(self.signals.blocked()).is_empty()
+            || self.process.is_stopped()
+            || self.is_ending()
     }
 
     /// Tells whether the task is to die.
     #[must_use]
     pub fn is_killed(&self) -> bool {
-        false
-    }
-}
-
-impl TaskKernel for Os {
-    type Parts = Parts;
-
-    fn tasks(init_mm: &InitMm<Self>) -> &Tasks<Self> {
-        init_mm.walkers()
+        let waiting = self.signals.pending.set().with(self.process.pending.set());
+        waiting.contains(Signal::KILL) || self.is_ending()
     }
 
-    fn wake_vfork(child: &Task) {
-        child.parts().vfork_done.wake_all();
+    /// Tells whether the task dies because its process ends, or because another thread executes a program.
+    #[inline]
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        match self.process.ending() {
+            Ending::Nobody => false,
+            Ending::Others => !self.spared.load(Ordering::Relaxed),
+            Ending::Everybody => true,
+        }
     }
 
-    fn wake_futex(_mm: &Mm<Self>, _addr: u64) {}
-}
-
-/// Why a part of a task could not be copied.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-pub enum CopyError {
-    /// No kernel stack.
-    #[error(transparent)]
-    Stack(#[from] crate::mm::vmalloc::VmallocError),
-}
-
-impl ForkKernel for Os {
-    type Creds = ();
-    type Files = ();
-    type Fs = ();
-    type Sighand = ();
-    type Signal = ();
-    type Thread = Thread;
-    type Error = CopyError;
-
-    fn copy_creds(_parent: &Task, _args: &CloneArgs) -> Result<(), CopyError> {
-        Ok(())
+    /// Exempts the task from [`Ending::Others`].
+    pub fn set_spared(&self, spared: bool) {
+        self.spared.store(spared, Ordering::Relaxed);
     }
 
-    fn copy_files(_parent: &Task, _args: &CloneArgs) -> Result<(), CopyError> {
-        Ok(())
+    /// Returns the signal handlers.
+    #[must_use]
+    pub fn handlers(&self) -> Arc<Handlers> {
+        self.handlers.lock().clone()
     }
 
-    fn copy_fs(_parent: &Task, _args: &CloneArgs) -> Result<(), CopyError> {
-        Ok(())
+    /// Replaces the signal handlers.
+    pub fn set_handlers(&self, handlers: Arc<Handlers>) {
+        let old = core::mem::replace(&mut *self.handlers.lock(), handlers);
+        drop(old);
     }
 
-    fn copy_sighand(_parent: &Task, _args: &CloneArgs) -> Result<(), CopyError> {
-        Ok(())
+    /// Returns what is done about `signal`.
+    #[must_use]
+    pub fn action(&self, signal: Signal) -> Action {
+        self.handlers.lock().get(signal)
     }
 
-    fn copy_signal(_parent: &Task, _args: &CloneArgs) -> Result<(), CopyError> {
-        Ok(())
+    /// Returns open files and place in the file system; `None` for a kernel thread, and once exited.
+    #[must_use]
+    pub fn files(&self) -> Option<FileParts> {
+        self.files.lock().clone()
     }
 
-    fn copy_thread(_parent: &Task, _args: &CloneArgs, _pid: Pid) -> Result<Thread, CopyError> {
-        todo!()
+    /// Returns the table of open files.
+    ///
+    /// # Panics
+    ///
+    /// For a kernel thread: only system calls ask.
+    #[must_use]
+    pub fn fds(&self) -> Arc<FdTable> {
+        let files = self.files.lock();
+        files.as_ref().expect("a user task has files until it exits").fds.clone()
     }
 
-    fn assemble((): (), (): (), (): (), (): (), (): (), thread: Thread) -> Parts {
-        Parts { sched: Entity::new(), thread, vfork_done: WaitQueue::new(), name: String::new() }
+    /// Returns the place in the file system.
+    ///
+    /// # Panics
+    ///
+    /// As [`Parts::fds`].
+    #[must_use]
+    pub fn fs(&self) -> Arc<FsContext> {
+        let files = self.files.lock();
+        files.as_ref().expect("a user task has files until it exits").fs.clone()
     }
 
-    fn notify_parent(_parent: &Process<Self>, _child: &Process<Self>) -> bool {
-        false
+    /// Replaces open files and place in the file system, and returns what was there.
+    pub fn replace_files(&self, files: Option<FileParts>) -> Option<FileParts> {
+        core::mem::replace(&mut *self.files.lock(), files)
     }
-}
 
-/// Starts a thread of the kernel.
-///
-/// # Errors
-///
-/// [`ForkError`] when there is no memory for it.
-pub fn spawn_kernel_thread(
-    name: &str,
-    function: extern "C" fn(usize) -> !,
-    argument: usize,
-) -> Result<TaskRef, ForkError<CopyError>> {
-    let start = Start::Kernel(function, argument);
-    let thread = Thread::new(start).map_err(|error| ForkError::Parts(error.into()))?;
-    let parts = Parts {
-        sched: Entity::new(),
-        thread,
-        vfork_done: WaitQueue::new(),
-        name: name.into(),
-    };
-    let cpu = crate::cpu::area::cpu_index();
-    let task = first_process(crate::os::init_mm(), None, parts, cpu)?;
-    let reference = TaskRef::clone(&task);
-    crate::sched::wake_new(task);
-    Ok(reference)
+    /// Returns what belongs to the address space.
+    #[must_use]
+    pub fn memory(&self) -> Arc<MemoryData> {
+        self.memory.lock().clone()
+    }
+
+    /// Replaces what belongs to the address space.
+    pub fn set_memory(&self, memory: Arc<MemoryData>) {
+        let old = core::mem::replace(&mut *self.memory.lock(), memory);
+        drop(old);
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        *self.name.lock()
+    }
+
+    /// Sets the name.
+    pub fn set_name(&self, name: Name) {
+        *self.name.lock() = name;
+    }
 }

@@ -1,4 +1,5 @@
-//! The three births of an mm's place among the tasks, step by step, as walkers and schedulers see them.
+//! The three births of an mm's place among the tasks, step by step, as walkers and schedulers see
+//! them.
 
 use arch_x86::geometry::Geometry;
 use hosted::cpu::HostRcu;
@@ -30,7 +31,8 @@ fn is_loaded<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>, root: Frame)
     (0..tests_host::machine::CPUS).any(|cpu| machine.loaded_root(cpu) == Some(root))
 }
 
-/// At `Published`, exactly one mm more than in `before` is found, at stage `stage` and loaded nowhere.
+/// At `Published`, exactly one mm more than in `before` is found, at stage `stage` and loaded
+/// nowhere.
 fn newcomer<G: Geometry, A: PgdScheme<G>>(
     machine: &Machine<G, A>,
     before: &[(Frame, Stage)],

@@ -104,7 +104,10 @@ mod tests {
         assert_eq!(u64_at(&bytes, 8), of.inode);
         assert_eq!(u64_at(&bytes, 16), 3);
         assert_eq!([24, 28, 32, 36].map(|at| u32_at(&bytes, at)), [0o100_755, 1000, 1001, 0]);
-        assert_eq!([40, 48, 56, 64].map(|at| u64_at(&bytes, at)), [0x501, of.size, 4096, of.blocks]);
+        assert_eq!(
+            [40, 48, 56, 64].map(|at| u64_at(&bytes, at)),
+            [0x501, of.size, 4096, of.blocks]
+        );
         let times = [72, 80, 88, 96, 104, 112].map(|at| u64_at(&bytes, at));
         assert_eq!(times, [11, 12, 21, 22, 31, 32]);
         assert!(bytes[120..].iter().all(|&byte| byte == 0));

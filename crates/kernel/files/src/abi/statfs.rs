@@ -63,12 +63,8 @@ mod tests {
             files: 50,
             free_files: 40,
         });
-        let words: alloc::vec::Vec<_> = bytes
-            .as_chunks()
-            .0
-            .iter()
-            .map(|&word| u64::from_le_bytes(word))
-            .collect();
+        let words: alloc::vec::Vec<_> =
+            bytes.as_chunks().0.iter().map(|&word| u64::from_le_bytes(word)).collect();
         assert_eq!(
             words,
             [0x0102_1994, 4096, 100, 60, 60, 50, 40, 0, 255, 4096, 0x420, 0, 0, 0, 0]

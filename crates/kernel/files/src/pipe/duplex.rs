@@ -10,28 +10,26 @@ use crate::{Errno, FileType, OpenFile, OpenFlags, Ready, WaitQueue};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
-/// Makes a pair of connected ends, both open for reading and writing.
-///
-/// # Errors
-///
-/// None at present: the buffers are allocated by the first write.
-pub fn duplex<Q: WaitQueue>(
-    flags: OpenFlags,
-) -> Result<(Arc<OpenFile<Q>>, Arc<OpenFile<Q>>), Errno> {
-    let pair = Arc::new(Watched::new(Pair::default()));
+/// Makes a pair of connected ends, both open for reading and writing. Of `flags`, the status flags
+/// count.
+#[must_use]
+pub fn duplex<Q: WaitQueue>(flags: OpenFlags) -> crate::Pair<Q> {
+    let pair = Arc::new(Watched::new(Sockets::default()));
     let flags = flags & OpenFlags::SETTABLE | OpenFlags::RDWR;
-    let end = |side| OpenFile::stream(Box::new(End { pair: pair.clone(), side }), flags);
-    Ok((end(0), end(1)))
+    let end = |side| -> (Box<dyn Stream<Q>>, OpenFlags) {
+        (Box::new(End { pair: pair.clone(), side }), flags)
+    };
+    OpenFile::pair(end(0), end(1))
 }
 
 /// Both directions. `to[n]` is read by end `n`.
 #[derive(Debug, Default)]
-struct Pair {
+struct Sockets {
     to: [Ring; 2],
     closed: [bool; 2],
 }
 
-impl Level for Pair {
+impl Level for Sockets {
     fn level(&self) -> u32 {
         let of = |side: usize| {
             u32::from(!self.to[side].is_empty())
@@ -43,7 +41,7 @@ impl Level for Pair {
 }
 
 struct End<Q: WaitQueue> {
-    pair: Arc<Watched<Pair, Q>>,
+    pair: Arc<Watched<Sockets, Q>>,
     side: usize,
 }
 

@@ -20,7 +20,7 @@ pub use duplex::duplex;
 
 use crate::stream::Stream;
 use crate::wait::{Level, Watched};
-use crate::{Errno, FileType, OpenFile, OpenFlags, Ready, WaitQueue};
+use crate::{Errno, FileType, OpenFile, OpenFlags, Pair, Ready, WaitQueue};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use ring::Ring;
@@ -32,19 +32,14 @@ pub const CAPACITY: usize = 65_536;
 pub const ATOMIC: usize = 4096;
 
 /// Makes a pipe and returns its read end and its write end. Of `flags`, the status flags count.
-///
-/// # Errors
-///
-/// None at present: the buffer is allocated by the first write.
-pub fn pair<Q: WaitQueue>(flags: OpenFlags) -> Result<(Arc<OpenFile<Q>>, Arc<OpenFile<Q>>), Errno> {
+#[must_use]
+pub fn pair<Q: WaitQueue>(flags: OpenFlags) -> Pair<Q> {
     let pipe = Arc::new(Pipe(Watched::new(State::default())));
     let status = flags & OpenFlags::SETTABLE;
-    let reader = End::new(&pipe, status)?;
-    let writer = End::new(&pipe, status | OpenFlags::WRONLY)?;
-    Ok((
-        OpenFile::stream(Box::new(reader), status),
-        OpenFile::stream(Box::new(writer), status | OpenFlags::WRONLY),
-    ))
+    let end = |flags: OpenFlags| -> (Box<dyn Stream<Q>>, OpenFlags) {
+        (Box::new(End::new(&pipe, flags)), flags)
+    };
+    OpenFile::pair(end(status), end(status | OpenFlags::WRONLY))
 }
 
 /// A pipe, shared by its ends.
@@ -62,12 +57,16 @@ impl<Q: WaitQueue> Pipe<Q> {
 ///
 /// # Errors
 ///
-/// [`Errno::NXIO`] for the write end of a fifo without readers, with [`OpenFlags::NONBLOCK`].
+/// [`Errno::NXIO`] for the write end of a pipe without readers, with [`OpenFlags::NONBLOCK`].
 pub(crate) fn open_end<Q: WaitQueue>(
     pipe: &Arc<Pipe<Q>>,
     flags: OpenFlags,
 ) -> Result<impl Stream<Q> + use<Q>, Errno> {
-    End::new(pipe, flags)
+    let unread = flags.writable() && !flags.readable() && pipe.0.look(|state| state.readers == 0);
+    if unread && flags.contains(OpenFlags::NONBLOCK) {
+        return Err(Errno::NXIO);
+    }
+    Ok(End::new(pipe, flags))
 }
 
 /// What the lock of a pipe protects.
@@ -106,27 +105,22 @@ struct End<Q: WaitQueue> {
 }
 
 impl<Q: WaitQueue> End<Q> {
-    fn new(pipe: &Arc<Pipe<Q>>, flags: OpenFlags) -> Result<Self, Errno> {
+    fn new(pipe: &Arc<Pipe<Q>>, flags: OpenFlags) -> Self {
         let (reads, writes) = (flags.readable(), flags.writable());
-        let nonblocking = flags.contains(OpenFlags::NONBLOCK);
+        let waits = !flags.contains(OpenFlags::NONBLOCK);
         let early = pipe.0.change(|state| {
             let early = match (reads, writes) {
                 (true, false) if state.writers == 0 => Some(state.writers_ever),
-                (false, true) if state.readers == 0 => {
-                    if state.fifo && nonblocking {
-                        return Err(Errno::NXIO);
-                    }
-                    Some(state.readers_ever)
-                }
+                (false, true) if state.readers == 0 => Some(state.readers_ever),
                 _ => None,
             };
             state.readers += usize::from(reads);
             state.writers += usize::from(writes);
             state.readers_ever += u64::from(reads);
             state.writers_ever += u64::from(writes);
-            Ok(early.filter(|_| state.fifo && !nonblocking))
-        })?;
-        Ok(Self { pipe: pipe.clone(), reads, writes, early })
+            early.filter(|_| state.fifo && waits)
+        });
+        Self { pipe: pipe.clone(), reads, writes, early }
     }
 
     /// Tells whether there is nobody to write any more.
@@ -208,7 +202,7 @@ impl<Q: WaitQueue> Stream<Q> for End<Q> {
     }
 
     fn reopen(&self, flags: OpenFlags) -> Result<Box<dyn Stream<Q>>, Errno> {
-        Ok(Box::new(Self::new(&self.pipe, flags)?))
+        Ok(Box::new(open_end(&self.pipe, flags)?))
     }
 }
 

@@ -30,7 +30,7 @@ pub struct Inode {
 }
 
 /// What differs by kind.
-pub(super) enum Body {
+enum Body {
     Regular(Mutex<Contents>),
     Directory(Mutex<Directory>),
     Symlink(Box<[u8]>),
@@ -134,10 +134,6 @@ impl Inode {
     #[must_use]
     pub fn kind(&self) -> FileType {
         self.kind
-    }
-
-    pub(super) fn body(&self) -> &Body {
-        &self.body
     }
 
     /// Returns the directory's names, locked.

@@ -24,8 +24,8 @@ mod unpack;
 mod volume;
 mod walk;
 
-pub use inode::Inode;
 pub(crate) use inode::DEVICE;
+pub use inode::Inode;
 pub use node::Node;
 pub(crate) use node::Place;
 pub use path::{NAME_MAX, PATH_MAX};

@@ -1,10 +1,10 @@
 //! What changes names: mkdir, mknod, symlink, link, unlink, rmdir, rename.
 
+use super::FileSystem;
 use super::inode::Inode;
 use super::node::{Node, Place};
 use super::path::PATH_MAX;
 use super::walk::{Final, Last, Walk};
-use super::FileSystem;
 use crate::{DeviceNumber, Errno, FileType, Follow, RenameFlags, WaitQueue};
 use alloc::borrow::Cow;
 use alloc::sync::Arc;
@@ -54,9 +54,7 @@ impl<Q: WaitQueue> FileSystem<Q> {
         let new = match FileType::of(mode) {
             None if mode & FileType::MASK == 0 => Inode::regular(&self.volume, mode, &[])?,
             Some(FileType::Regular) => Inode::regular(&self.volume, mode, &[])?,
-            Some(kind @ FileType::Character) => {
-                Inode::special(&self.volume, kind, mode, number)?
-            }
+            Some(kind @ FileType::Character) => Inode::special(&self.volume, kind, mode, number)?,
             Some(kind @ (FileType::Fifo | FileType::Socket)) => {
                 Inode::special(&self.volume, kind, mode, DeviceNumber::default())?
             }
@@ -188,12 +186,11 @@ impl<Q: WaitQueue> FileSystem<Q> {
         if flags.contains(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE) {
             return Err(Errno::INVAL);
         }
-        let (old, new) = (
-            self.walk(old_from, old, Final::Name)?,
-            self.walk(new_from, new, Final::Name)?,
-        );
+        let (old, new) =
+            (self.walk(old_from, old, Final::Name)?, self.walk(new_from, new, Final::Name)?);
         let old = Slot::of(old, Errno::BUSY, Errno::XDEV)?;
-        let occupied = if flags.contains(RenameFlags::NOREPLACE) { Errno::EXIST } else { Errno::BUSY };
+        let occupied =
+            if flags.contains(RenameFlags::NOREPLACE) { Errno::EXIST } else { Errno::BUSY };
         let new = Slot::of(new, occupied, Errno::XDEV)?;
         let changes = self.changes.lock();
         let moved = old.occupant()?;
@@ -255,7 +252,12 @@ impl<Q: WaitQueue> FileSystem<Q> {
     }
 
     /// Adds the name `path` for a file that may have others: unpacking counts its links this way.
-    pub(super) fn add_name(&self, from: &Node, path: &[u8], inode: Arc<Inode>) -> Result<(), Errno> {
+    pub(super) fn add_name(
+        &self,
+        from: &Node,
+        path: &[u8],
+        inode: Arc<Inode>,
+    ) -> Result<(), Errno> {
         let slot = self.slot_for_new(from, path, false)?;
         self.insert(&slot, inode.clone())?;
         inode.add_links(1);

@@ -44,6 +44,11 @@ impl Node {
         }
     }
 
+    /// Tells whether this is a link in `/proc/<pid>/fd`.
+    pub(super) fn is_descriptor(&self) -> bool {
+        matches!(self.0, Place::Proc(ProcNode::Descriptor { .. }))
+    }
+
     /// Returns the inode if it may be changed.
     fn changeable(&self) -> Result<&Arc<Inode>, Errno> {
         self.inode().ok_or(Errno::PERM)

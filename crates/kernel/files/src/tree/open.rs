@@ -1,9 +1,9 @@
 //! open(2): from a path to a description.
 
+use super::FileSystem;
 use super::inode::Inode;
 use super::node::{Node, Place};
 use super::walk::{Final, Last, Walk};
-use super::FileSystem;
 use crate::device::{self, Device};
 use crate::pipe::{self, Pipe};
 use crate::{Caller, Errno, FileType, OpenFile, OpenFlags, WaitQueue};
@@ -35,7 +35,11 @@ impl<Q: WaitQueue> FileSystem<Q> {
     ) -> Result<Arc<OpenFile<Q>>, Errno> {
         // O_PATH wants the place only; what would change it does not count.
         let flags = if flags.contains(OpenFlags::PATH) {
-            flags & (OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NOFOLLOW | OpenFlags::CLOEXEC)
+            flags
+                & (OpenFlags::PATH
+                    | OpenFlags::DIRECTORY
+                    | OpenFlags::NOFOLLOW
+                    | OpenFlags::CLOEXEC)
         } else {
             flags
         };

@@ -22,7 +22,13 @@ impl<Q: WaitQueue> FileSystem<Q> {
     pub fn lookup(&self, from: &Node, path: &[u8], follow: Follow) -> Result<Node, Errno> {
         let last = if follow == Follow::Yes { Final::Follow } else { Final::Keep };
         let walk = self.walk(from, path, last)?;
-        let node = walk.node.ok_or(Errno::NOENT)?;
+        let mut node = walk.node.ok_or(Errno::NOENT)?;
+        if (follow == Follow::Yes || walk.slash)
+            && node.is_descriptor()
+            && let Some(target) = self.jump(&node)?
+        {
+            node = target;
+        }
         if walk.slash && node.kind() != FileType::Directory {
             return Err(Errno::NOTDIR);
         }
@@ -49,7 +55,7 @@ impl<Q: WaitQueue> FileSystem<Q> {
         match &node.0 {
             // A descriptor's link stands for something without a name, such as a pipe.
             Place::Proc(link) if follow == Follow::Yes => match link.descriptor(self)? {
-                Some(file) => file.metadata(),
+                Some(file) => Ok(file.metadata()),
                 None => Ok(node.metadata()),
             },
             _ => Ok(node.metadata()),
@@ -61,13 +67,7 @@ impl<Q: WaitQueue> FileSystem<Q> {
     /// # Errors
     ///
     /// As [`FileSystem::lookup`] and [`Node::access`].
-    pub fn access(
-        &self,
-        from: &Node,
-        path: &[u8],
-        mode: u32,
-        follow: Follow,
-    ) -> Result<(), Errno> {
+    pub fn access(&self, from: &Node, path: &[u8], mode: u32, follow: Follow) -> Result<(), Errno> {
         self.lookup(from, path, follow)?.access(mode)
     }
 
@@ -169,6 +169,9 @@ impl<Q: WaitQueue> FileSystem<Q> {
         if node.kind() == FileType::Directory {
             return self.path_of(&node);
         }
+        if node.is_descriptor() {
+            return self.target_of(&node);
+        }
         self.path_in(&walk.parent, &node)
     }
 
@@ -197,9 +200,14 @@ impl<Q: WaitQueue> FileSystem<Q> {
     pub fn statfs(&self, node: &Node) -> Statfs {
         let block_size = u64::from(Metadata::BLOCK_SIZE);
         match node.0 {
-            Place::Proc(_) => {
-                Statfs { kind: Statfs::PROC, block_size, blocks: 0, free: 0, files: 0, free_files: 0 }
-            }
+            Place::Proc(_) => Statfs {
+                kind: Statfs::PROC,
+                block_size,
+                blocks: 0,
+                free: 0,
+                files: 0,
+                free_files: 0,
+            },
             Place::Tree(_) => {
                 let limit = self.volume.limit();
                 let left = limit.saturating_sub(self.volume.charged());

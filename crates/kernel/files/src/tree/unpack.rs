@@ -1,8 +1,8 @@
 //! The initramfs, unpacked into the tree.
 
+use super::FileSystem;
 use super::inode::Inode;
 use super::node::Node;
-use super::FileSystem;
 use crate::{DeviceNumber, Errno, FileType, Follow, SetTime, Timespec, WaitQueue};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;

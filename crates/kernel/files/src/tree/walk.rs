@@ -112,12 +112,16 @@ impl<Q: WaitQueue> FileSystem<Q> {
                     if links > MAX_LINKS {
                         return Err(Errno::LOOP);
                     }
-                    // A link into a process's descriptors leads to a file, not to a path.
+                    // Some links of /proc lead to something open, whatever its path is now. At the
+                    // end, the caller has to choose between the file and its description.
+                    if is_last && link.is_descriptor() {
+                        let last = Last::Name(own_name(&todo, step.name));
+                        return Ok(Walk { parent: at, last, slash, node: Some(link) });
+                    }
                     if let Some(target) = self.jump(&link)? {
                         if is_last {
                             let last = Last::Name(own_name(&todo, step.name));
-                            let node = Some(target);
-                            return Ok(Walk { parent: at, last, slash, node });
+                            return Ok(Walk { parent: at, last, slash, node: Some(target) });
                         }
                         at = target;
                         advance(&mut todo, start);
@@ -169,7 +173,9 @@ impl<Q: WaitQueue> FileSystem<Q> {
                 let parent = directory.names()?.parent().ok_or(Errno::NOENT)?;
                 Ok(Node(Place::Tree(parent)))
             }
-            Place::Proc(ProcNode::Root) => self.parent_of(&Node(Place::Tree(self.proc_mount.clone()))),
+            Place::Proc(ProcNode::ROOT) => {
+                self.parent_of(&Node(Place::Tree(self.proc_mount.clone())))
+            }
             Place::Proc(node) => Ok(Node(Place::Proc(node.parent()))),
         }
     }
@@ -177,7 +183,7 @@ impl<Q: WaitQueue> FileSystem<Q> {
     /// Returns the node for an inode: the root of `/proc` if that is mounted on it.
     pub(super) fn mounted(&self, inode: Arc<super::Inode>) -> Node {
         if Arc::ptr_eq(&inode, &self.proc_mount) {
-            Node(Place::Proc(ProcNode::Root))
+            Node(Place::Proc(ProcNode::ROOT))
         } else {
             Node(Place::Tree(inode))
         }
@@ -192,7 +198,7 @@ impl<Q: WaitQueue> FileSystem<Q> {
     }
 
     /// Returns the node a link of `/proc` stands for without a path, if it is such a link.
-    fn jump(&self, link: &Node) -> Result<Option<Node>, Errno> {
+    pub(super) fn jump(&self, link: &Node) -> Result<Option<Node>, Errno> {
         match &link.0 {
             Place::Tree(_) => Ok(None),
             Place::Proc(node) => node.jump(self),

@@ -314,10 +314,8 @@ impl Line {
     /// Returns what a read waits for outside of canonical mode.
     pub(super) fn timing(&self) -> Option<Timing> {
         let character = |which| self.termios.character(which);
-        (!self.canonical()).then(|| Timing {
-            least: character(Control::Least),
-            tenths: character(Control::Time),
-        })
+        (!self.canonical())
+            .then(|| Timing { least: character(Control::Least), tenths: character(Control::Time) })
     }
 
     /// Tells whether there is enough to read. A read that never waits (VMIN and VTIME 0) returns without,

@@ -69,10 +69,9 @@ impl Output {
                     let utf8 = termios.input.contains(InputFlags::IUTF8);
                     self.column = match byte {
                         0x08 => self.column.saturating_sub(1),
-                        0x20..0x7f => self.column + 1,
-                        0xc0.. => self.column + 1,
-                        0x80.. if !utf8 => self.column + 1,
-                        _ => self.column,
+                        0..0x20 | 0x7f => self.column,
+                        0x80..0xc0 if utf8 => self.column,
+                        _ => self.column + 1,
                     };
                 }
             }

@@ -216,9 +216,8 @@ impl Termios {
     /// the bytes are too few for either.
     #[must_use]
     pub fn from_bytes(bytes: &[u8], old: &Self) -> Option<Self> {
-        let word = |at: usize| {
-            bytes.get(at..)?.first_chunk::<4>().map(|&bytes| u32::from_le_bytes(bytes))
-        };
+        let word =
+            |at: usize| bytes.get(at..)?.first_chunk::<4>().map(|&bytes| u32::from_le_bytes(bytes));
         Some(Self {
             input: InputFlags::from_bits_retain(word(0)?),
             output: OutputFlags::from_bits_retain(word(4)?),

@@ -1,0 +1,50 @@
+//! The ends of tasks, and waiting for them.
+
+use super::process::{Ending, for_each_thread};
+use super::{ProcessRef, init};
+use crate::os::init_mm;
+use crate::sched::{State, current, leave_for_good, wake_if};
+use kernel_fork::exit::{exit, settle_group_exit};
+use kernel_sync::atomic::Ordering;
+use kernel_task::process::ExitStatus;
+
+/// Ends the running task.
+///
+/// What the functions on its stack own is never dropped: the callers own nothing.
+pub fn exit_thread(status: ExitStatus) -> ! {
+    let me = current();
+    let parts = me.parts();
+    // Before the parent is told: who reads from a pipe that this task has written to learns of its end.
+    drop(parts.replace_files(None));
+    let process = parts.process.clone();
+    if me.process().live_threads() == 1 {
+        init::leave_terminal(&me);
+    }
+    let reaper: ProcessRef = init::reaper().unwrap_or_else(|| me.process().clone());
+    exit(init_mm(), &me, status, &reaper);
+    process.past_runtime.fetch_add(parts.sched.runtime(), Ordering::Relaxed);
+    // An execve of another thread waits for this.
+    process.child_event.wake_all();
+    drop(process);
+    drop(reaper);
+    leave_for_good()
+}
+
+/// Ends the running task's process: all of its threads, this one at once.
+pub fn exit_group(status: ExitStatus) -> ! {
+    let me = current();
+    if me.parts().process.set_ending(Ending::Everybody) {
+        settle_group_exit(&me, status);
+        wake_ending(&me);
+    }
+    exit_thread(status)
+}
+
+/// Wakes the threads of `me`'s process, to see that they are to die.
+pub(super) fn wake_ending(me: &crate::sched::Current) {
+    for_each_thread(me, |thread| {
+        wake_if(thread, |state| {
+            matches!(state, State::Interruptible | State::Killable | State::Stopped)
+        });
+    });
+}

@@ -1,0 +1,81 @@
+//! What this kernel keeps for each address space, and the files that are mapped into one.
+//!
+//! mm-generic's `Mm` has no place for it, so tasks hold a reference beside that to their mm: shared where the mm
+//! is shared, copied where it is copied, replaced where it is replaced.
+
+use crate::sched::WaitQueue;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use files::Inode;
+use kernel_sync::Mutex;
+use mm_generic::frames::PAGE_SIZE;
+use mm_generic::object::{Object, ReadError};
+
+/// A file that can be mapped.
+#[derive(Clone, Debug)]
+pub struct FileObject(pub Arc<Inode>);
+
+impl PartialEq for FileObject {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Object for FileObject {
+    fn read(
+        &self,
+        offset: u64,
+        len: usize,
+        page: &mut [u8; PAGE_SIZE as usize],
+    ) -> Result<(), ReadError> {
+        let mut done = 0;
+        while done < len {
+            let read = self.0.read_at(offset + done as u64, &mut page[done..len]);
+            match read {
+                // Nothing at all beyond the file's last page; zeros up to the end of that.
+                Ok(0) if done == 0 => return Err(ReadError { offset }),
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(_) => return Err(ReadError { offset }),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The heap of a program, in bytes: `brk` moves the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heap {
+    /// Where it begins.
+    pub start: u64,
+    /// Where the program thinks it ends; not rounded.
+    pub end: u64,
+}
+
+/// Data of an address space.
+#[derive(Debug, Default)]
+pub struct MemoryData {
+    /// The heap.
+    pub heap: Mutex<Heap>,
+    /// Path of the executable, absolute.
+    pub executable: Vec<u8>,
+    /// The arguments, each ended by a NUL, as `/proc/<pid>/cmdline` shows them.
+    pub arguments: Vec<u8>,
+}
+
+impl MemoryData {
+    /// Returns a copy for a copy of the address space.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self {
+            heap: Mutex::new(*self.heap.lock()),
+            executable: self.executable.clone(),
+            arguments: self.arguments.clone(),
+        }
+    }
+}
+
+/// A table of descriptors of this kernel.
+pub type FdTable = files::FdTable<WaitQueue>;
+/// An open file description of this kernel.
+pub type OpenFile = files::OpenFile<WaitQueue>;
