@@ -71,7 +71,8 @@ enum ChildMm<K: TaskKernel> {
 /// # Errors
 ///
 /// See [`ForkError`]. Nothing of the child is left: no pid, no frame, no entry in any list; the
-/// parts that the kernel had copied have been dropped, the last one first.
+/// parts that the kernel had copied have been dropped, the last one first. Once they are assembled, they are
+/// dropped as one; when a thread cannot join its process, that is with its task, a grace period later.
 pub fn copy_process<K: ForkKernel>(
     init_mm: &'static InitMm<K>,
     parent: &TaskRef<K>,

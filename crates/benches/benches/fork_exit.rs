@@ -4,8 +4,7 @@
 //! the difference is an uncontended lock and a list entry at birth and at death against a barrier and a
 //! generation number. With more, it is whether forks and exits on different CPUs meet.
 
-use arch_x86::late::LateInit;
-use arch_x86::locked::Locked;
+use benches::chosen::Chosen;
 use benches::crew::Crew;
 use benches::kernel::{BenchKernel, UserHalf};
 use benches::session::{Axes, Match, Session};
@@ -33,8 +32,8 @@ fn main() {
             .sample_size(40)
     });
     for (group, user) in [("empty", UserHalf::Empty), ("one page", UserHalf::OnePage)] {
-        let late = BenchKernel::boot(FRAMES, CPUS, user, LateInit::new);
-        let locked = BenchKernel::boot(FRAMES, CPUS, user, Locked::new);
+        let late = BenchKernel::boot(FRAMES, CPUS, user, Chosen::late);
+        let locked = BenchKernel::boot(FRAMES, CPUS, user, Chosen::locked);
         std::thread::scope(|scope| {
             let crew = Crew::hire(scope, CPUS);
             let (late, locked) = (&late, &locked);

@@ -49,6 +49,7 @@ impl<'env> Crew<'env> {
                     // A host that does not allow it has noisier figures.
                     let _ = pin_to(place);
                 }
+                let _guard = AbortOnPanic;
                 for (job, line) in jobs {
                     let time = job(number, &line);
                     drop(job);
@@ -66,7 +67,7 @@ impl<'env> Crew<'env> {
     ///
     /// # Panics
     ///
-    /// When there are fewer members, or one of them has panicked.
+    /// When there are fewer members.
     pub fn work(
         &self,
         threads: usize,
@@ -75,10 +76,21 @@ impl<'env> Crew<'env> {
         let job: Job<'env> = Arc::new(job);
         let line = Arc::new(StartingLine { missing: AtomicUsize::new(threads) });
         for member in &self.members[..threads] {
-            member.send((Arc::clone(&job), Arc::clone(&line))).expect("a member that waits");
+            member.send((Arc::clone(&job), Arc::clone(&line))).expect("members live as long as the crew");
         }
-        let times = (0..threads).map(|_| self.times.recv().expect("a member that has not panicked"));
+        let times = (0..threads).map(|_| self.times.recv().expect("members live as long as the crew"));
         times.max().unwrap_or_default()
+    }
+}
+
+/// Ends the process when a member panics: the others may be waiting for it at the starting line.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
     }
 }
 

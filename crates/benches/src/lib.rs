@@ -26,6 +26,7 @@
 #![cfg(not(loom))]
 
 pub mod chart;
+pub mod chosen;
 pub mod crew;
 pub mod kernel;
 pub mod machine;

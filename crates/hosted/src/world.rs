@@ -97,7 +97,10 @@ impl<S: Scheme> World<S> {
             task.process().sever();
             tasks.pids().remove(task.pid()).expect("the task is on the list");
         }
-        self.domain.barrier(cpu.rcu()).expect("no section is open here");
+        // A callback may queue another: a task's end is its process's end a grace period later.
+        while self.domain.pending() > 0 {
+            self.domain.barrier(cpu.rcu()).expect("no section is open here");
+        }
         free_kernel_half(self.frames, kind, self.init_mm.arch().reference_root());
         let leftovers = Leftovers {
             leaked_frames: self.frames.allocated() as i64 - self.frames_before as i64,

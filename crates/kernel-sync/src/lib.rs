@@ -9,6 +9,8 @@ extern crate alloc;
 
 pub mod atomic;
 mod barrier;
+#[cfg(loom)]
+mod explored;
 mod lock;
 mod rcu;
 mod rcu_arc;

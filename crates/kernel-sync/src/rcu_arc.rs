@@ -93,14 +93,13 @@ impl<T: Send + Sync, R: Rcu> RcuArc<T, R> {
     ///
     /// # Safety
     ///
-    /// `value` lies in an `RcuArc` of the same types and was found within the section of `_guard`.
+    /// `value` came from [`RcuArc::into_raw`] of the same types, and was found within the section of
+    /// `_guard`. (A pointer made from a `&T` will not do: the count lies beside the `T`.)
     #[must_use]
-    pub unsafe fn try_from_found(value: &T, _guard: &R::Guard) -> Option<Self> {
+    pub unsafe fn try_from_found(value: NonNull<T>, _guard: &R::Guard) -> Option<Self> {
         // SAFETY: `value` lies in an `RcuArc`; its memory lives as long as the guard. The count is
         // not taken by this value, and it is forgotten at once.
-        let this = core::mem::ManuallyDrop::new(unsafe {
-            Self::from_raw(core::ptr::from_ref(value).cast_mut())
-        });
+        let this = core::mem::ManuallyDrop::new(unsafe { Self::from_raw(value.as_ptr()) });
         // SAFETY: the memory lives as long as the guard.
         let references = unsafe { &(*this.object.as_ptr()).references };
         let mut count = references.load(Ordering::Relaxed);

@@ -2,18 +2,19 @@
 
 use arch_x86::geometry::Geometry;
 use hosted::frames::HostFrames;
-use kernel_exec::load::LoadError;
+use kernel_exec::load::{LoadError, LoadRequest};
 use kernel_fork::args::CloneArgs;
 use kernel_fork::error::ForkError;
 use mm_generic::arch::PgdAllocError;
 use mm_generic::mm::NewMmError;
 use mm_generic::page_tables::MapError;
 use mm_generic::user::{FaultError, ForkMmError};
+use mm_generic::vma::{Backing, Vma, VmaFlags};
 
 use super::kernel::Refused;
 use super::load::{load_file, request, shape};
 use super::program::{Program, target};
-use super::world::{DATA, OK, PAGE, Task, World, on_every_geometry};
+use super::world::{DATA, OK, PAGE, RW, Task, World, on_every_geometry};
 
 on_every_geometry!(
     a_fork_survives_every_lack_of_a_frame,
@@ -32,12 +33,7 @@ fn parent<G: Geometry>(world: &World<G>) -> Task<G> {
         world.store(&mm, addr, value);
     }
     let (_, top) = shape(world);
-    let stack = mm_generic::vma::Vma::new(
-        top - 4 * PAGE..top,
-        super::world::RW,
-        mm_generic::vma::VmaFlags::GROWS_DOWN,
-        mm_generic::vma::Backing::Anonymous,
-    );
+    let stack = Vma::new(top - 4 * PAGE..top, RW, VmaFlags::GROWS_DOWN, Backing::Anonymous);
     mm.user().mmap(stack.expect("whole pages")).expect("free addresses");
     world.store(&mm, top - 4, 99);
     parent
@@ -104,7 +100,7 @@ fn a_load_survives_every_lack_of_a_frame<G: Geometry>(world: &'static World<G>) 
     // Four pages of stack, which lie in two tables of the last level where the stack ends below a boundary.
     let long = [b'a'; 3 * PAGE as usize];
     let argv: [&[u8]; 1] = [&long];
-    let request = kernel_exec::load::LoadRequest { argv: &argv, ..request(&target, stack_top) };
+    let request = LoadRequest { argv: &argv, ..request(&target, stack_top) };
     for fail in WAYS {
         let before = world.account();
         for failures in 0.. {

@@ -1,5 +1,6 @@
 //! From a file to a running program: what is in its memory, what is on its stack, and what a refusal leaves.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arch_x86::geometry::Geometry;
@@ -10,8 +11,6 @@ use kernel_exec::load::{Credentials, LoadError, LoadRequest, LoadedImage, Platfo
 use kernel_exec::stack::{StackError, StackLimits, StackString};
 use kernel_fork::args::CloneArgs;
 use mm_generic::frames::Frame;
-use mm_generic::mm::Stage;
-use mm_generic::publish::NewMm;
 use mm_generic::user::{Access, FaultDone, FaultError, STACK_GUARD_GAP, STACK_MAX};
 use mm_generic::vma::VmaError;
 
@@ -58,22 +57,25 @@ fn target_below<G: Geometry>(world: &World<G>) -> Target {
     target(class, stack_top - STACK_MAX - STACK_GUARD_GAP)
 }
 
-/// A child of init that runs `program` on CPU 1.
-fn start<G: Geometry>(
-    world: &World<G>,
-    program: &Program,
-) -> (Task<G>, LoadedImage<TestKernel<G>>) {
+/// A program that runs on CPU 1, in a child of init.
+struct Started<G: Geometry> {
+    task: Task<G>,
+    entry: u64,
+    sp: u64,
+    brk_start: u64,
+    bias: u64,
+}
+
+fn start<G: Geometry>(world: &World<G>, program: &Program) -> Started<G> {
     let task = world.fork(&world.init(), &CloneArgs::FORK);
     world.load(1, &task);
     let target = target_below(world);
     let image = load_file(world, &program.to_bytes(), &request(&target, shape(world).1));
     let LoadedImage { mm, entry, sp, brk_start, bias } = image.expect("a good program");
-    assert_eq!(mm.mm().stage(), Stage::New);
+    let root = mm.mm().root();
     drop(world.exec(&task, mm).expect("one user thread"));
-    assert_eq!(cr3(), Some(world.mm_of(&task).root()));
-    // The mm is the task's now; another stands for what a kernel would keep of the image.
-    let mm = NewMm::new(world.init_mm).expect("frames enough");
-    (task, LoadedImage { mm, entry, sp, brk_start, bias })
+    assert_eq!(cr3(), Some(root));
+    Started { task, entry, sp, brk_start, bias }
 }
 
 on_every_geometry!(
@@ -89,15 +91,15 @@ on_every_geometry!(
 fn a_program_is_in_memory_what_it_is_in_its_file<G: Geometry>(world: &'static World<G>) {
     for pie in [false, true] {
         let program = Program::sample(shape(world).0, pie);
-        let (task, image) = start(world, &program);
+        let started = start(world, &program);
         let target = target_below(world);
-        assert_eq!(image.bias, if pie { target.pie_base } else { 0 });
-        assert_eq!(image.entry, program.entry + image.bias);
-        let pages = program.pages(image.bias);
+        assert_eq!(started.bias, if pie { target.pie_base } else { 0 });
+        assert_eq!(started.entry, program.entry + started.bias);
+        let pages = program.pages(started.bias);
         let last = *pages.keys().next_back().expect("a program has pages");
-        assert_eq!(image.brk_start, last + PAGE);
+        assert_eq!(started.brk_start, last + PAGE);
 
-        let mm = world.mm_of(&task);
+        let mm = world.mm_of(&started.task);
         let root = mm.root();
         let mut frames = Vec::new();
         for (&page, expected) in &pages {
@@ -129,20 +131,20 @@ fn a_program_is_in_memory_what_it_is_in_its_file<G: Geometry>(world: &'static Wo
                 assert!(mm.user().fault(&mm, beside, Access::Read).is_err(), "{beside:#x}");
             }
         }
-        assert!(world.translate(root, image.entry, mmu::Access::USER_EXEC).is_ok());
-        drop((mm, image));
-        world.end_child(&world.init(), &task);
+        assert!(world.translate(root, started.entry, mmu::Access::USER_EXEC).is_ok());
+        world.end_child(&world.init(), &started.task);
     }
 }
 
 fn programs_of_one_file_share_no_stores<G: Geometry>(world: &'static World<G>) {
     let program = Program::sample(shape(world).0, false);
-    let (first, _) = start(world, &program);
-    let (second, _) = start(world, &program);
+    let first = start(world, &program).task;
+    let second = start(world, &program).task;
     let forked = world.fork(&first, &CloneArgs::FORK);
     let addr = program.pieces[3].vaddr;
-    let of_file =
-        u32::from_le_bytes(world_word(program.pages(0)[&(addr - addr % PAGE)].bytes, addr % PAGE));
+    let page = &program.pages(0)[&(addr - addr % PAGE)].bytes;
+    let in_page = (addr % PAGE) as usize;
+    let of_file = u32::from_le_bytes(page[in_page..in_page + 4].try_into().expect("four bytes"));
     world.store(&world.mm_of(&first), addr, 0x1111_1111);
     for task in [&second, &forked] {
         assert_eq!(world.user_word(&world.mm_of(task), addr), of_file);
@@ -152,10 +154,6 @@ fn programs_of_one_file_share_no_stores<G: Geometry>(world: &'static World<G>) {
     world.end_child(&first, &forked);
     world.end_child(&world.init(), &second);
     world.end_child(&world.init(), &first);
-}
-
-fn world_word(page: [u8; PAGE as usize], at: u64) -> [u8; 4] {
-    page[at as usize..at as usize + 4].try_into().expect("four bytes")
 }
 
 /// Reads as `_start` does: from the stack pointer up, by pointers only.
@@ -193,14 +191,14 @@ fn the_stack_is_what_a_libc_expects<G: Geometry>(world: &'static World<G>) {
     let (class, stack_top) = shape(world);
     for pie in [false, true] {
         let program = Program::sample(class, pie);
-        let (task, image) = start(world, &program);
-        let mm = world.mm_of(&task);
-        assert_eq!(image.sp % 16, 0);
-        let mut stack = Stack { world, root: mm.root(), word: class.word(), at: image.sp };
+        let started = start(world, &program);
+        let mm = world.mm_of(&started.task);
+        assert_eq!(started.sp % 16, 0);
+        let mut stack = Stack { world, root: mm.root(), word: class.word(), at: started.sp };
         assert_eq!(stack.next(), ARGV.len() as u64);
         assert_eq!(stack.strings(), ARGV);
         assert_eq!(stack.strings(), ENVP);
-        let mut aux = std::collections::BTreeMap::new();
+        let mut aux = BTreeMap::new();
         loop {
             match (stack.next(), stack.next()) {
                 (0, _) => break,
@@ -213,7 +211,7 @@ fn the_stack_is_what_a_libc_expects<G: Geometry>(world: &'static World<G>) {
             (4, program.phdr_len()),
             (5, program.phnum()),
             (7, 0),
-            (9, image.entry),
+            (9, started.entry),
             (11, 1),
             (12, 2),
             (13, 3),
@@ -240,24 +238,22 @@ fn the_stack_is_what_a_libc_expects<G: Geometry>(world: &'static World<G>) {
         stack.at = stack_top - class.word() as u64;
         assert_eq!(stack.next(), 0);
         assert!(world.translate(mm.root(), stack_top, mmu::Access::USER_READ).is_err());
-        drop((mm, image));
-        world.end_child(&world.init(), &task);
+        world.end_child(&world.init(), &started.task);
     }
 }
 
 fn the_stack_grows_and_keeps_its_distance<G: Geometry>(world: &'static World<G>) {
     let program = Program::sample(shape(world).0, false);
-    let (task, image) = start(world, &program);
-    let mm = world.mm_of(&task);
-    let base = image.sp - image.sp % PAGE;
+    let started = start(world, &program);
+    let mm = world.mm_of(&started.task);
+    let base = started.sp - started.sp % PAGE;
     let store = |addr| mm.user().fault(&mm, addr, Access::Write);
     assert!(mm.user().vmas().find(base - 1).is_none(), "as much as it has contents for");
     assert_eq!(store(base - 1), Ok(FaultDone::PagedIn));
     assert_eq!(store(shape(world).1 - STACK_MAX), Ok(FaultDone::PagedIn));
     let beyond = shape(world).1 - STACK_MAX - 1;
     assert!(matches!(store(beyond), Err(FaultError::StackLimit { .. })));
-    drop((mm, image));
-    world.end_child(&world.init(), &task);
+    world.end_child(&world.init(), &started.task);
 }
 
 fn the_stack_is_executable_where_the_file_says_so<G: Geometry>(world: &'static World<G>) {
@@ -267,12 +263,12 @@ fn the_stack_is_executable_where_the_file_says_so<G: Geometry>(world: &'static W
         [(Some(R | W), false), (Some(R | W | X), true), (None, class == Class::Elf32)]
     {
         let program = Program { stack, ..Program::sample(class, false) };
-        let (task, image) = start(world, &program);
-        let reaches = |access| world.translate(world.mm_of(&task).root(), image.sp, access).is_ok();
+        let started = start(world, &program);
+        let reaches =
+            |access| world.translate(world.mm_of(&started.task).root(), started.sp, access).is_ok();
         assert!(reaches(mmu::Access::USER_WRITE));
         assert_eq!(reaches(mmu::Access::USER_EXEC), exec || !G::HAS_NX);
-        drop(image);
-        world.end_child(&world.init(), &task);
+        world.end_child(&world.init(), &started.task);
     }
 }
 

@@ -17,6 +17,7 @@ mod kernel;
 mod load;
 mod order;
 mod pid_limits;
+mod private_slots;
 mod program;
 mod reparent;
 mod threads;

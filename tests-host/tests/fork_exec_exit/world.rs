@@ -5,6 +5,9 @@
 //! grace periods pass, and then asserts that nothing is left: no task, no part of one, no frame but the kernel's
 //! own, no callback, no write to a freed frame, and every pid can be had.
 
+mod memory;
+mod steps;
+
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,31 +17,24 @@ use arch_x86::geometry::Geometry;
 use arch_x86::slots::Slots;
 use hosted::cpu::HostCpu;
 use hosted::frames::HostFrames;
-use hosted::mmu::{self, MmuKind, PageFault};
-use kernel_exec::exec_mmap::{ExecMmapError, exec_mmap};
-use kernel_fork::args::CloneArgs;
-use kernel_fork::copy_process::{RunnableTask, copy_process, first_process};
-use kernel_fork::error::ForkError;
-use kernel_fork::exit::{self, Reaped};
+use hosted::mmu::MmuKind;
+use kernel_fork::copy_process::{RunnableTask, first_process};
+use kernel_fork::exit;
 use kernel_sync::Rcu;
-use kernel_task::attach::{AttachError, kthread_use_mm};
 use kernel_task::epoch::EpochDomain;
 use kernel_task::pid::{Pid, PidError};
 use kernel_task::process::ExitStatus;
 use kernel_task::task::TaskRef;
 use kernel_task::tasks::Tasks;
-use mm_generic::frames::{Frame, Frames, PAGE_SIZE};
+use mm_generic::frames::PAGE_SIZE;
 use mm_generic::init_mm::InitMm;
 use mm_generic::kernel::Kernel;
-use mm_generic::loaded::LoadedMm;
-use mm_generic::mm::{Mm, MmUser};
 use mm_generic::prot::Prot;
 use mm_generic::publish::NewMm;
-use mm_generic::user::Access;
 use mm_generic::vma::{Backing, Vma, VmaFlags};
 
 use super::arch::Watched;
-use super::kernel::{Parts, Refused, TestKernel};
+use super::kernel::{Parts, TestKernel};
 
 pub(crate) const PAGE: u64 = PAGE_SIZE;
 pub(crate) const RW: Prot = Prot::READ.union(Prot::WRITE);
@@ -92,13 +88,6 @@ pub(crate) struct Account {
     pub(crate) tasks: Vec<Pid>,
     pub(crate) parts: usize,
     pub(crate) frames: usize,
-}
-
-/// A page of the kernel half, and the physical address that it shows in every address space.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Grown {
-    pub(crate) addr: u64,
-    pub(crate) phys: u64,
 }
 
 thread_local! {
@@ -238,144 +227,6 @@ impl<G: Geometry> World<G> {
             parts: self.parts.load(Ordering::Relaxed),
             frames: self.frames.allocated(),
         }
-    }
-
-    pub(crate) fn loaded(&self, cpu: usize) -> &'static LoadedMm<TestKernel<G>> {
-        self.tasks().loaded(cpu).expect("a CPU of this kernel")
-    }
-
-    /// Switches CPU number `cpu` to `task`, which has an mm.
-    pub(crate) fn load(&self, cpu: usize, task: &Task<G>) {
-        let mm = task.mm_to_load().expect("late-initialised").expect("a task with an mm");
-        // SAFETY: the thread is the CPU, and the task holds the mm.
-        unsafe { self.loaded(cpu).switch_mm(mm) };
-    }
-
-    /// Moves CPU number `cpu` to the reference PGD.
-    pub(crate) fn leave(&self, cpu: usize) {
-        // SAFETY: the thread is the CPU.
-        unsafe { self.loaded(cpu).leave_mm(self.init_mm) };
-    }
-
-    /// The mm of a task that has one.
-    ///
-    /// A method, because the compiler cannot infer a kernel from its tasks alone.
-    pub(crate) fn mm_of(&self, task: &Task<G>) -> MmUser<TestKernel<G>> {
-        task.mm().expect("a task with an mm")
-    }
-
-    /// Gives `task`, which runs on CPU 1, the address space `mm`, and returns the old one.
-    pub(crate) fn exec(
-        &self,
-        task: &Task<G>,
-        mm: NewMm<TestKernel<G>>,
-    ) -> Result<Option<MmUser<TestKernel<G>>>, ExecMmapError> {
-        // SAFETY: the calling thread plays CPU 1.
-        unsafe { exec_mmap(task, self.loaded(1), mm) }
-    }
-
-    /// Attaches `mm` to a kernel thread that runs on CPU 1.
-    pub(crate) fn use_mm(
-        &self,
-        thread: &Task<G>,
-        mm: MmUser<TestKernel<G>>,
-    ) -> Result<(), AttachError> {
-        // SAFETY: the calling thread plays CPU 1.
-        unsafe { kthread_use_mm(thread, self.loaded(1), mm) }
-    }
-
-    pub(crate) fn try_fork(
-        &self,
-        parent: &Task<G>,
-        args: &CloneArgs,
-    ) -> Result<Task<G>, ForkError<Refused>> {
-        copy_process(self.init_mm, parent, args, 0).map(RunnableTask::into_task)
-    }
-
-    pub(crate) fn fork(&self, parent: &Task<G>, args: &CloneArgs) -> Task<G> {
-        self.try_fork(parent, args).expect("room enough")
-    }
-
-    /// Ends `task`; its children go to init.
-    pub(crate) fn exit(&self, task: &Task<G>, status: ExitStatus) {
-        exit::exit(self.init_mm, task, status, self.init().process());
-    }
-
-    /// Takes any zombie child of `parent`.
-    pub(crate) fn reap(&self, parent: &Task<G>) -> Option<Reaped> {
-        exit::reap(self.init_mm, parent.process(), |_| true)
-    }
-
-    /// Ends a process of one thread and takes it off the task list.
-    pub(crate) fn end_child(&self, parent: &Task<G>, child: &Task<G>) {
-        self.exit(child, OK);
-        let reaped =
-            exit::reap(self.init_mm, parent.process(), |zombie| zombie.pid() == child.pid());
-        assert!(reaped.is_some(), "{} is a zombie child of {}", child.pid(), parent.pid());
-    }
-
-    /// Tells whether walkers find a task under `pid`.
-    pub(crate) fn is_listed(&self, pid: Pid) -> bool {
-        let rcu = <TestKernel<G> as Kernel>::Rcu::read_lock();
-        self.tasks().pids().get(pid, &rcu).is_some()
-    }
-
-    /// Grows the kernel by a page in the next slot that is not private, and maps a frame there.
-    pub(crate) fn grow(&self) -> Grown {
-        let before = self.frames.allocated();
-        let slots: Vec<usize> =
-            (0..self.geometry.slots()).filter(|slot| !self.size.private.contains(slot)).collect();
-        let number = self.growths.fetch_add(1, Ordering::Relaxed);
-        let slot = slots[number as usize % slots.len()] as u64;
-        let addr = self.slot_addr(slot as usize) + number / slots.len() as u64 * PAGE;
-        let range = self.init_mm.grow(addr, PAGE).expect("a page of the kernel half");
-        let frame = self.frames.alloc().expect("frames enough");
-        self.init_mm.map_kernel(&range, addr, frame, RW).expect("a page that nobody has");
-        self.kernel_frames.fetch_add(self.frames.allocated() - before, Ordering::Relaxed);
-        Grown { addr, phys: frame.phys() }
-    }
-
-    pub(crate) fn slot_addr(&self, slot: usize) -> u64 {
-        self.geometry.kernel_half().first + slot as u64 * self.geometry.slot_span()
-    }
-
-    /// Tells whether the MMU finds a grown page through `root`.
-    pub(crate) fn shows(&self, root: Frame, grown: Grown) -> bool {
-        self.translate(root, grown.addr, mmu::Access::KERNEL_READ) == Ok(grown.phys)
-    }
-
-    pub(crate) fn translate(
-        &self,
-        root: Frame,
-        addr: u64,
-        access: mmu::Access,
-    ) -> Result<u64, PageFault> {
-        mmu::translate(self.frames, self.kind, root.phys(), addr, access)
-    }
-
-    /// The bytes that the MMU finds from `addr` on in user mode. Every page is mapped.
-    pub(crate) fn user_bytes(&self, root: Frame, addr: u64, len: usize) -> Vec<u8> {
-        (addr..addr + len as u64).map(|at| self.user_byte(root, at)).collect()
-    }
-
-    fn user_byte(&self, root: Frame, addr: u64) -> u8 {
-        let phys = self
-            .translate(root, addr, mmu::Access::USER_READ)
-            .unwrap_or_else(|fault| panic!("{addr:#x}: {fault}"));
-        let frame = Frame::at(phys - phys % PAGE).expect("a page");
-        let word = &self.frames.table64(frame)[(phys % PAGE / 8) as usize];
-        word.load(Ordering::Relaxed).to_ne_bytes()[(phys % 8) as usize]
-    }
-
-    /// The 32-bit word at `addr`, as a program of `mm` would load it.
-    pub(crate) fn user_word(&self, mm: &Mm<TestKernel<G>>, addr: u64) -> u32 {
-        mm.user().fault(mm, addr, Access::Read).expect("a mapped address");
-        let bytes = self.user_bytes(mm.root(), addr, 4);
-        u32::from_le_bytes(bytes.try_into().expect("four bytes"))
-    }
-
-    pub(crate) fn store(&self, mm: &Mm<TestKernel<G>>, addr: u64, word: u32) {
-        mm.user().write_bytes(mm, addr, &word.to_le_bytes()).expect("a mapped address");
     }
 }
 

@@ -95,8 +95,16 @@ fn every_birth_and_death_ends_during_a_growth<G: Geometry, A: PgdScheme<G>>(boot
 #[test]
 fn the_update_lock_is_the_growths_own() {
     Boot::<_, LatePgds<_>>::new(WatchedFourLevel, Shape::FOUR_LEVEL).run(|machine| {
+        // An mm that lacks a slot: its late init has something to do.
+        let (kthread, stale) = (machine.kthread(), machine.orphan());
+        machine.grow(1..2);
         // Stopped while the reference is being written.
-        during_a_growth_at(machine, Point::EntryStored, || births_and_deaths(machine));
+        during_a_growth_at(machine, Point::EntryStored, || {
+            births_and_deaths(machine);
+            machine.attach(1, &kthread, stale);
+            machine.assert_shows_everything(machine.loaded_root(1).expect("attached"));
+        });
+        drop(machine.detach(&kthread));
         machine.assert_complete();
     });
 }

@@ -11,6 +11,7 @@ use mm_generic::frames::Frame;
 use mm_generic::kernel_range::KernelRange;
 use mm_generic::reference::ReferencePgd;
 use mm_generic::word::Word;
+use tests_host::interlude::{Point, meanwhile};
 use tests_host::machine::{Machine, PgdScheme};
 
 tests_host::on_every_machine!(
@@ -34,21 +35,23 @@ type FillAll<G> = fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>]);
 fn redox_only_named_slots_were_copied<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
     let slots = machine.shape().slots;
     let old = machine.fork();
-    // Odd steps through a power of two come by every slot, the last and the first among the early
-    // ones.
-    for step in 0..slots.min(64) {
-        let slot = (step * 37 + slots - 1) % slots;
-        machine.grow(slot..slot + 1);
-    }
-    machine.grow(0..slots);
+    let growths = || {
+        // The last slot, the first, and others far apart, each alone; then the rest.
+        for slot in [slots - 1, 0, slots / 2, slots / 3, slots - slots / 3 - 1] {
+            machine.grow(slot..slot + 1);
+        }
+        machine.grow(0..slots);
+    };
+    // The growths' walks bring the slots to the old mm, late init to the one that is being made.
+    let young = meanwhile(Point::PgdAllocated, growths, || machine.fork());
     let new = machine.fork();
-    machine.exec(1, &new);
-    for task in [&old, &new] {
+    let reference = machine.reference_slots();
+    assert!(reference.iter().all(|&word| word != 0));
+    for task in [&old, &young, &new] {
         let root = task.mm().expect("a user task").root();
-        assert_eq!(machine.slots_of(root), machine.reference_slots());
+        assert_eq!(machine.slots_of(root), reference);
         machine.assert_shows_everything(root);
     }
-    assert!(machine.reference_slots().iter().all(|&word| word != 0));
 }
 
 /// asterinas#1822: an entry was read as a plain value while another CPU wrote it: a data race, and

@@ -5,7 +5,7 @@
 //! pid table that turns pointers into references to tasks.
 
 use core::marker::PhantomData;
-use core::ptr;
+use core::ptr::{self, NonNull};
 
 use kernel_sync::atomic::{AtomicPtr, Ordering};
 use kernel_sync::{Rcu, RcuArc};
@@ -49,9 +49,10 @@ impl<T: Send + Sync + 'static, R: Rcu> Slot<T, R> {
 
     /// Returns a reference of the caller's own to the published task, unless the last one has just gone.
     pub(super) fn get_ref(&self, guard: &R::Guard) -> Option<RcuArc<T, R>> {
-        let task = self.get(guard)?;
-        // SAFETY: by the invariant it lies in an `RcuArc` of these types, and it was found under the
-        // guard.
+        // The pointer itself and not `get`'s reference: the count lies beside the `T`. Acquire as there.
+        let task = NonNull::new(self.task.load(Ordering::Acquire))?;
+        // SAFETY: by the invariant it came from `RcuArc::into_raw` of these types, and it was found
+        // under the guard.
         unsafe { RcuArc::try_from_found(task, guard) }
     }
 

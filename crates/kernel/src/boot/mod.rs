@@ -87,6 +87,8 @@ pub struct Machine {
     pub command_line: CommandLine<'static>,
     /// The files handed over.
     pub initramfs: Initramfs<'static>,
+    /// The archive they are in; empty when there is none.
+    pub archive: &'static [u8],
     /// The kernel's own page tables.
     pub tables: KernelTables,
     /// Processors and interrupt controllers.
@@ -195,7 +197,7 @@ pub unsafe fn bring_up(start_info: u64, others: fn() -> !) -> Result<Machine, Bo
     log::info!("clock: TSC at {tsc} MHz by {reference:x?}");
     start_others(&platform, tables, others)?;
     drop_boot_tables();
-    Ok(Machine { command_line, initramfs, tables, platform, ram })
+    Ok(Machine { command_line, initramfs, archive, tables, platform, ram })
 }
 
 /// The APIC id before the APIC is mapped.

@@ -170,9 +170,30 @@ fn handler(vector: usize) -> Option<Handler> {
     unsafe { core::mem::transmute::<*mut (), Option<Handler>>(handler) }
 }
 
+static RETURN_HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Lets `hook` do what is to be done before an interrupted program goes on. It is called after the handler,
+/// with interrupts off or on, and comes back with interrupts off.
+pub fn set_return_hook(hook: Handler) {
+    RETURN_HOOK.store(hook as *mut (), Ordering::Release);
+}
+
 /// Called by `trap.s` with every frame that is not a system call's.
 #[unsafe(no_mangle)]
 extern "C" fn trap_dispatch(frame: &mut TrapFrame) {
+    handle(frame);
+    if frame.from_user() && frame.vector != u64::from(vectors::NMI) {
+        // SAFETY: only `set_return_hook` stores, and what it stores is a Handler; null is None.
+        let hook = unsafe {
+            core::mem::transmute::<*mut (), Option<Handler>>(RETURN_HOOK.load(Ordering::Acquire))
+        };
+        if let Some(hook) = hook {
+            hook(frame);
+        }
+    }
+}
+
+fn handle(frame: &mut TrapFrame) {
     if let Some(handler) = handler(frame.vector as usize) {
         return handler(frame);
     }
@@ -182,6 +203,12 @@ extern "C" fn trap_dispatch(frame: &mut TrapFrame) {
         SPURIOUS | LEGACY_FIRST..IO_APIC_FIRST => {}
         vector => log::warn!("interrupt {vector:#x} has no handler"),
     }
+}
+
+/// Tells whether the interrupted instruction is one that may fault, so that [`unhandled_exception`] can go on.
+#[must_use]
+pub fn may_fault(frame: &TrapFrame) -> bool {
+    exception_table::landing(frame.rip).is_some()
 }
 
 /// Handles an exception that no handler took, or that a handler does not want: a fault of an

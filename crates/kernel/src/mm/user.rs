@@ -66,6 +66,35 @@ pub fn copy_to_user(address: u64, from: &[u8]) -> Result<(), BadAddress> {
     }
 }
 
+/// Reads `N` bytes of user memory at `address`.
+///
+/// # Errors
+///
+/// As [`copy_from_user`].
+pub fn read<const N: usize>(address: u64) -> Result<[u8; N], BadAddress> {
+    let mut bytes = [0; N];
+    copy_from_user(&mut bytes, address)?;
+    Ok(bytes)
+}
+
+/// Reads the 32-bit number at `address` in user memory.
+///
+/// # Errors
+///
+/// As [`copy_from_user`].
+pub fn read_u32(address: u64) -> Result<u32, BadAddress> {
+    Ok(u32::from_le_bytes(read(address)?))
+}
+
+/// Reads the 64-bit number at `address` in user memory.
+///
+/// # Errors
+///
+/// As [`copy_from_user`].
+pub fn read_u64(address: u64) -> Result<u64, BadAddress> {
+    Ok(u64::from_le_bytes(read(address)?))
+}
+
 /// Reads the word at `address` in the kernel half, if it is mapped.
 #[must_use]
 pub fn try_read_kernel(address: u64) -> Option<u64> {

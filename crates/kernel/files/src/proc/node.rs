@@ -3,7 +3,7 @@
 use super::source::{ProcSource, System};
 use super::text::{self, Text};
 use crate::abi::DirentWriter;
-use crate::tree::{FileSystem, Node};
+use crate::tree::{FileSystem, Node, Place};
 use crate::{DeviceNumber, Errno, FileType, Metadata, OpenFile, WaitQueue};
 use alloc::format;
 use alloc::string::ToString;
@@ -238,10 +238,13 @@ impl ProcNode {
                 let pids = source.pids().into_iter();
                 pids.map(|pid| (u64::from(pid), Self::Process(pid))).collect()
             }
-            Self::Process(pid) if !source.exists(pid) => return Err(Errno::NOENT),
+            Self::Process(pid) | Self::Member { pid, .. } if !source.exists(pid) => {
+                return Err(Errno::NOENT);
+            }
             Self::Member { pid, index: DESCRIPTORS } => {
-                let fds = source.descriptors(pid).ok_or(Errno::NOENT)?.open_fds().into_iter();
-                fds.map(|fd| (u64::from(fd.unsigned_abs()), Self::Descriptor { pid, fd })).collect()
+                let fds = source.descriptors(pid).map(|table| table.open_fds()).unwrap_or_default();
+                let of = |fd: i32| (u64::from(fd.unsigned_abs()), Self::Descriptor { pid, fd });
+                fds.into_iter().map(of).collect()
             }
             _ => Vec::new(),
         };
@@ -338,7 +341,8 @@ impl ProcNode {
     pub(crate) fn jump<Q: WaitQueue>(&self, files: &FileSystem<Q>) -> Result<Option<Node>, Errno> {
         match *self {
             Self::Descriptor { .. } => {
-                Ok(self.descriptor(files)?.and_then(|file| file.node().cloned()))
+                let node = self.descriptor(files)?.and_then(|file| file.node().cloned());
+                Ok(Some(node.unwrap_or(Node(Place::Proc(*self)))))
             }
             Self::Member { pid, index } => match OF_PROCESS[index].1 {
                 Member::WorkingDirectory => {

@@ -12,6 +12,8 @@
 
 mod contents;
 mod directory;
+#[cfg(test)]
+mod host;
 mod inode;
 mod names;
 mod node;

@@ -55,11 +55,15 @@ impl<Q: WaitQueue> FileSystem<Q> {
         loop {
             let walk = self.walk(from, path, last)?;
             if flags.contains(OpenFlags::CREAT) {
-                if walk.slash || !matches!(walk.last, Last::Name(_)) {
+                let named = matches!(walk.last, Last::Name(_));
+                if named && walk.slash {
                     return Err(Errno::ISDIR);
                 }
                 if exclusive && walk.node.is_some() {
                     return Err(Errno::EXIST);
+                }
+                if !named {
+                    return Err(Errno::ISDIR);
                 }
             }
             let Walk { parent, node: Some(node), slash, .. } = walk else {

@@ -169,6 +169,9 @@ impl<Q: WaitQueue> FileSystem<Q> {
         if node.kind() == FileType::Directory {
             return self.path_of(&node);
         }
+        if walk.slash {
+            return Err(Errno::NOTDIR);
+        }
         if node.is_descriptor() {
             return self.target_of(&node);
         }

@@ -1,0 +1,103 @@
+//! Exceptions: pages brought in, and programs' mistakes turned into signals.
+
+use crate::cpu::trap::{self, TrapFrame, set_return_hook, unhandled_exception};
+use crate::cpu::vectors::{BREAKPOINT, DEBUG, PAGE_FAULT};
+use crate::layout::USER_END;
+use crate::rcu;
+use crate::sched::{current, schedule, try_current};
+use crate::signal::deliver::before_user_mode;
+use crate::signal::info::{
+    BUS_ADRALN, BUS_ADRERR, Details, FPE_INTDIV, ILL_ILLOPN, Info, SEGV_ACCERR, SEGV_MAPERR,
+    SI_KERNEL, TRAP_BRKPT, TRAP_TRACE,
+};
+use crate::signal::{Signal, send};
+use mm_generic::user::{Access, FaultError};
+use x86_64::instructions::interrupts;
+use x86_64::registers::control::Cr2;
+
+/// Bits of a page fault's error code.
+const WRITE: u64 = 1 << 1;
+const FETCH: u64 = 1 << 4;
+
+/// Times that a page is tried again when there is no memory for it, with grace periods in between.
+const PATIENCE: u32 = 20;
+
+/// Takes the exceptions over.
+pub fn install() {
+    set_return_hook(before_user_mode);
+    trap::set_handler(PAGE_FAULT, page_fault);
+    // #DE, #DB, #BP, #OF, #BR, #UD, #NM, #TS, #NP, #SS, #GP, #MF, #AC, #XM.
+    for vector in [0, DEBUG, BREAKPOINT, 4, 5, 6, 7, 10, 11, 12, 13, 16, 17, 19] {
+        trap::set_handler(vector, exception);
+    }
+}
+
+fn exception(frame: &mut TrapFrame) {
+    if !frame.from_user() {
+        return unhandled_exception(frame);
+    }
+    let (signal, code) = match frame.vector {
+        0 => (Signal::FPE, FPE_INTDIV),
+        1 => (Signal::TRAP, TRAP_TRACE),
+        3 => (Signal::TRAP, TRAP_BRKPT),
+        6 => (Signal::ILL, ILL_ILLOPN),
+        7 | 16 | 19 => (Signal::FPE, SI_KERNEL),
+        11 | 12 => (Signal::BUS, SI_KERNEL),
+        17 => (Signal::BUS, BUS_ADRALN),
+        _ => (Signal::SEGV, SI_KERNEL),
+    };
+    interrupts::enable();
+    let address = if signal == Signal::SEGV { 0 } else { frame.rip };
+    send::force(&current(), Info { signal, code, details: Details::Fault { address } });
+}
+
+fn page_fault(frame: &mut TrapFrame) {
+    // Before anything else can fault.
+    let address = Cr2::read_raw();
+    if !frame.from_user() && !(address < USER_END && trap::may_fault(frame)) {
+        return unhandled_exception(frame);
+    }
+    // Whoever copies from or to user memory has interrupts on: pages are brought in under locks that
+    // other processors hold while they wait for this one to answer.
+    interrupts::enable();
+    let access = if frame.error & FETCH != 0 {
+        Access::Exec
+    } else if frame.error & WRITE != 0 {
+        Access::Write
+    } else {
+        Access::Read
+    };
+    let result = resolve(address, access);
+    let Err(signal) = result else { return };
+    if frame.from_user() {
+        let details = Details::Fault { address };
+        send::force(&current(), Info { details, ..signal });
+    } else {
+        unhandled_exception(frame);
+    }
+}
+
+/// Brings in the page at `address`, or says which signal stands for why it cannot be had.
+fn resolve(address: u64, access: Access) -> Result<(), Info> {
+    let signal = |signal, code| Info { signal, code, details: Details::None };
+    let segv = |code| signal(Signal::SEGV, code);
+    let Some(mm) = try_current().and_then(|me| me.mm()) else {
+        return Err(segv(SEGV_MAPERR));
+    };
+    for _ in 0..PATIENCE {
+        let result = mm.user().fault(&mm, address, access);
+        match result {
+            Ok(_) => return Ok(()),
+            Err(FaultError::Denied { .. }) => return Err(segv(SEGV_ACCERR)),
+            Err(FaultError::Object { .. }) => return Err(signal(Signal::BUS, BUS_ADRERR)),
+            Err(FaultError::OutOfFrames { .. } | FaultError::Map(_)) => {
+                // What others have freed may come back after a grace period.
+                rcu::flush();
+                schedule();
+            }
+            Err(_) => return Err(segv(SEGV_MAPERR)),
+        }
+    }
+    log::warn!("out of memory: task {} dies of it", current().pid());
+    Err(Info::kernel(Signal::KILL))
+}

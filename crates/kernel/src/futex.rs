@@ -1,0 +1,206 @@
+//! Futexes: sleeping on a word of user memory until it changes.
+//!
+//! A waiter looks at the word and enters its bucket under the bucket's lock; a waker changes the word
+//! first and takes that lock then. So either the waiter sees the change, or the waker finds the waiter.
+//!
+//! Words are told apart by the address space and the address in it. In a mapping that is shared
+//! (`MAP_SHARED`) it is the frame that counts, because others may see it elsewhere.
+
+use crate::mm::user::read_u32;
+use crate::os::Os;
+use crate::sched::{Current, Patience, WaitQueue, Woken, sleep_until, wake};
+use crate::task::TaskRef;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use files::Errno;
+use kernel_sync::Mutex;
+use kernel_sync::atomic::{AtomicBool, Ordering};
+use mm_generic::frames::PAGE_SIZE;
+use mm_generic::mm::Mm;
+use mm_generic::page_tables::PageTables;
+use mm_generic::vma::VmaFlags;
+
+/// A word that tasks wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key {
+    /// Address of the mm, or 0 for a frame.
+    space: u64,
+    /// User address, or physical address.
+    address: u64,
+}
+
+/// A task that waits.
+struct Waiter {
+    key: Key,
+    bits: u32,
+    task: TaskRef,
+    /// Set when it has been woken, under the bucket's lock.
+    woken: Arc<AtomicBool>,
+}
+
+const BUCKETS: usize = 256;
+
+static TABLE: [Mutex<Vec<Waiter>>; BUCKETS] = [const { Mutex::new(Vec::new()) }; BUCKETS];
+
+/// Any bit of a waiter's will do.
+pub const ANY: u32 = u32::MAX;
+
+impl Key {
+    fn bucket(self) -> usize {
+        let hash = (self.space >> 6 ^ self.address >> 2).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (hash >> 56) as usize % BUCKETS
+    }
+
+    fn of(mm: &Mm<Os>, address: u64, private: bool) -> Self {
+        let own = Self { space: core::ptr::from_ref(mm) as u64, address };
+        if private {
+            return own;
+        }
+        let user = mm.user();
+        let is_shared =
+            user.vmas().find(address).is_some_and(|vma| vma.flags().contains(VmaFlags::SHARED));
+        if !is_shared {
+            return own;
+        }
+        let page = address - address % PAGE_SIZE;
+        // SAFETY: the root is live, and the lock of its user half is held.
+        match unsafe { mm.init_mm().tables().lookup(mm.root(), page) } {
+            Some(leaf) => Self { space: 0, address: leaf.frame.phys() + address % PAGE_SIZE },
+            None => own,
+        }
+    }
+}
+
+/// Sleeps until somebody wakes the word at `address`, unless it does not hold `expected`.
+///
+/// `deadline` is in nanoseconds since boot.
+///
+/// # Errors
+///
+/// `EAGAIN` when it holds something else, `EFAULT`, `EINVAL` for an address that is no multiple of 4,
+/// `ETIMEDOUT`, `EINTR`.
+pub fn wait(
+    me: &Current,
+    address: u64,
+    private: bool,
+    expected: u32,
+    deadline: Option<u64>,
+    bits: u32,
+) -> Result<(), Errno> {
+    if !address.is_multiple_of(4) || bits == 0 {
+        return Err(Errno::INVAL);
+    }
+    let mm = me.mm().ok_or(Errno::FAULT)?;
+    // Brings the page in, so that the key is that of the frame.
+    read_u32(address).map_err(|_| Errno::FAULT)?;
+    let key = Key::of(&mm, address, private);
+    let woken = Arc::new(AtomicBool::new(false));
+    {
+        let mut bucket = TABLE[key.bucket()].lock();
+        // Under the lock, and it may fault: bringing a page in takes no bucket.
+        if read_u32(address).map_err(|_| Errno::FAULT)? != expected {
+            return Err(Errno::AGAIN);
+        }
+        bucket.push(Waiter { key, bits, task: TaskRef::clone(me), woken: woken.clone() });
+    }
+    let no_queue: [&WaitQueue; 0] = [];
+    let result = sleep_until(&no_queue, Patience::UntilSignal, deadline, || {
+        woken.load(Ordering::Acquire).then_some(())
+    });
+    match result {
+        Ok(()) => Ok(()),
+        Err(early) => {
+            if leave(&woken) {
+                return Err(match early {
+                    Woken::Deadline => Errno::TIMEDOUT,
+                    Woken::Signal => Errno::INTR,
+                });
+            }
+            // Woken in the last moment: the wake-up must not be lost on nobody.
+            Ok(())
+        }
+    }
+}
+
+/// Takes a waiter out of whichever bucket it is in by now; false when it has been woken.
+fn leave(woken: &Arc<AtomicBool>) -> bool {
+    // A requeue may have moved it, so all buckets are looked at. Timeouts and signals are rare.
+    for bucket in &TABLE {
+        let mut bucket = bucket.lock();
+        let place = bucket.iter().position(|waiter| Arc::ptr_eq(&waiter.woken, woken));
+        if let Some(place) = place {
+            let waiter = bucket.swap_remove(place);
+            drop(bucket);
+            drop(waiter);
+            return true;
+        }
+    }
+    false
+}
+
+/// Wakes at most `count` who wait for the word at `address` with one of `bits`; returns how many.
+pub fn wake_at(mm: &Mm<Os>, address: u64, private: bool, count: usize, bits: u32) -> usize {
+    let key = Key::of(mm, address, private);
+    let mut woken = Vec::new();
+    let mut bucket = TABLE[key.bucket()].lock();
+    let mut at = 0;
+    while at < bucket.len() && woken.len() < count {
+        if bucket[at].key == key && bucket[at].bits & bits != 0 {
+            // In the order of their coming.
+            let waiter = bucket.remove(at);
+            waiter.woken.store(true, Ordering::Release);
+            woken.push(waiter);
+        } else {
+            at += 1;
+        }
+    }
+    drop(bucket);
+    for waiter in &woken {
+        wake(&waiter.task);
+    }
+    woken.len()
+}
+
+/// Wakes at most `count` who wait for the word at `from`, and lets at most `move_count` of the others wait for the
+/// word at `to` instead; returns how many of both.
+///
+/// # Errors
+///
+/// `EAGAIN` when the word at `from` does not hold `expected`, `EFAULT`.
+pub fn requeue(
+    mm: &Mm<Os>,
+    (from, to): (u64, u64),
+    private: bool,
+    (count, move_count): (usize, usize),
+    expected: Option<u32>,
+) -> Result<usize, Errno> {
+    if let Some(expected) = expected
+        && read_u32(from).map_err(|_| Errno::FAULT)? != expected
+    {
+        return Err(Errno::AGAIN);
+    }
+    let woken = wake_at(mm, from, private, count, ANY);
+    let (from, to) = (Key::of(mm, from, private), Key::of(mm, to, private));
+    let mut moved = Vec::new();
+    {
+        let mut bucket = TABLE[from.bucket()].lock();
+        let mut at = 0;
+        while at < bucket.len() && moved.len() < move_count {
+            if bucket[at].key == from {
+                let mut waiter = bucket.remove(at);
+                waiter.key = to;
+                moved.push(waiter);
+            } else {
+                at += 1;
+            }
+        }
+    }
+    let count = moved.len();
+    TABLE[to.bucket()].lock().extend(moved);
+    Ok(woken + count)
+}
+
+/// Wakes one who waits for the thread id at `address` to be cleared.
+pub fn wake_one_of(mm: &Mm<Os>, address: u64) {
+    wake_at(mm, address, false, 1, ANY);
+}

@@ -1,0 +1,130 @@
+//! System calls, with the numbers, arguments and results of Linux on x86-64.
+
+mod clone;
+mod ids;
+mod info;
+mod io;
+mod memory;
+mod path;
+mod poll;
+mod process;
+mod signals;
+mod sync;
+mod table;
+mod times;
+mod user;
+
+use crate::cpu::syscall;
+use crate::cpu::trap::TrapFrame;
+use crate::mm::user::BadAddress;
+use crate::rcu;
+use crate::sched::{Current, Woken, current};
+use crate::signal::deliver::{before_user_mode, restart};
+use files::Errno;
+use kernel_sync::atomic::{AtomicU64, Ordering};
+use x86_64::instructions::interrupts;
+
+/// What a system call returns in rax, or why it failed.
+pub type Answer = Result<u64, Failure>;
+
+/// How a system call ends when it does not succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// With an error.
+    Errno(Errno),
+    /// By a signal, and it is made again unless the handler says otherwise (`ERESTARTSYS`).
+    Interrupted,
+    /// By a signal, and it is made again unless a handler was called (`ERESTARTNOHAND`).
+    InterruptedByHandler,
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl From<BadAddress> for Failure {
+    fn from(_: BadAddress) -> Self {
+        Self::Errno(Errno::FAULT)
+    }
+}
+
+impl From<Woken> for Failure {
+    fn from(woken: Woken) -> Self {
+        match woken {
+            Woken::Signal => Self::Interrupted,
+            Woken::Deadline => Self::Errno(Errno::TIMEDOUT),
+        }
+    }
+}
+
+impl Failure {
+    fn to_return(self) -> u64 {
+        let value = match self {
+            Self::Errno(errno) => errno.to_return(),
+            Self::Interrupted => restart::UNLESS_HANDLER_SAYS,
+            Self::InterruptedByHandler => restart::UNLESS_HANDLER,
+        };
+        value as u64
+    }
+}
+
+/// A system call: who makes it, and its registers.
+pub struct Call<'a> {
+    /// The calling task.
+    pub me: Current,
+    /// Its registers.
+    pub frame: &'a mut TrapFrame,
+}
+
+impl Call<'_> {
+    /// Returns argument `n`, counted from 0.
+    #[inline]
+    fn arg(&self, n: usize) -> u64 {
+        let f = &self.frame;
+        [f.rdi, f.rsi, f.rdx, f.r10, f.r8, f.r9][n]
+    }
+
+    /// Returns argument `n` as a file descriptor.
+    #[inline]
+    fn fd(&self, n: usize) -> i32 {
+        self.arg(n) as i32
+    }
+}
+
+/// Takes system calls and exceptions over.
+pub fn install() {
+    syscall::set_handler(answer);
+}
+
+fn answer(frame: &mut TrapFrame) {
+    interrupts::enable();
+    let number = frame.error;
+    let call = Call { me: current(), frame };
+    // What a call returns is for rax, also when it has replaced all registers.
+    let answer = table::call(number, call);
+    frame.rax = match answer {
+        Ok(value) => value,
+        Err(failure) => failure.to_return(),
+    };
+    rcu::quiesce();
+    before_user_mode(frame);
+}
+
+/// Calls that nobody answers, one bit each, so that each is mentioned once.
+static MENTIONED: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
+
+/// Answers a call that this kernel does not have.
+fn unknown(number: u64) -> Answer {
+    let (word, bit) = ((number / 64) as usize, 1 << (number % 64));
+    let first = match MENTIONED.get(word) {
+        Some(word) => word.fetch_or(bit, Ordering::Relaxed) & bit == 0,
+        // Beyond what Linux has: not worth remembering.
+        None => false,
+    };
+    if first {
+        log::info!("system call {number} is not implemented");
+    }
+    Err(Errno::NOSYS.into())
+}

@@ -1,0 +1,232 @@
+//! `execve`: the running task becomes another program.
+
+use super::exit::wake_ending;
+use super::memory::{FileObject, Heap, MemoryData};
+use super::process::Ending;
+use super::{FileParts, FsContext, name_of};
+use crate::cpu::trap::TrapFrame;
+use crate::layout::{PAGE_SIZE, USER_END};
+use crate::os::{Os, init_mm, loaded_here};
+use crate::random;
+use crate::sched::{Current, Patience, sleep_until};
+use crate::signal::AlternateStack;
+use crate::task::context::FxState;
+use crate::task::init::files;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use ::files::{Errno, Inode};
+use kernel_exec::elf::{Class, Machine, Target};
+use kernel_exec::exec_mmap::exec_mmap;
+use kernel_exec::load::{Credentials, LoadError, LoadRequest, LoadedImage, Platform, load};
+use kernel_exec::stack::StackLimits;
+use kernel_sync::Mutex;
+use kernel_sync::atomic::Ordering;
+use mm_generic::user::{MMAP_MIN_ADDR, STACK_MAX};
+
+/// Scripts that name scripts as their interpreters, at most.
+const MAX_SCRIPTS: usize = 5;
+
+/// Bytes of a script's first line that count.
+const SCRIPT_LINE: usize = 256;
+
+/// Lowest bias of a position-independent program: two thirds up, as in Linux (`ELF_ET_DYN_BASE`).
+const PIE_BASE: u64 = (USER_END / 3 * 2) & !(PAGE_SIZE - 1);
+
+/// The end of the addresses for segments: room for the stack, and for mappings above them.
+const SEGMENTS_END: u64 = USER_END - (64 << 30);
+
+/// Ticks per second of times(2).
+pub const CLOCK_TICKS: u64 = 100;
+
+/// What is to be executed, and with what.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The path that was asked for.
+    pub path: Vec<u8>,
+    /// Arguments.
+    pub argv: Vec<Vec<u8>>,
+    /// Environment.
+    pub envp: Vec<Vec<u8>>,
+}
+
+/// A program in a new address space.
+pub struct Image {
+    /// Address space, entry and stack pointer.
+    pub loaded: LoadedImage<Os>,
+    /// What goes along with the address space.
+    pub memory: MemoryData,
+}
+
+/// Loads `program`, whose path is relative to the directory of `fs`.
+///
+/// # Errors
+///
+/// What `execve` returns.
+pub fn load_program(fs: &FsContext, program: &Program) -> Result<Image, Errno> {
+    let mut path = program.path.clone();
+    let mut argv = program.argv.clone();
+    for _ in 0..MAX_SCRIPTS {
+        let directory = fs.directory.lock().clone();
+        let inode = files().executable(&directory, &path)?;
+        let mut start = [0; SCRIPT_LINE];
+        let len = inode.read_at(0, &mut start)?;
+        let Some((interpreter, argument)) = script_line(&start[..len]) else {
+            let executable = files().canonical(&directory, &path)?;
+            return load_elf(&inode, &path, &argv, &program.envp, executable);
+        };
+        // argv[0] gives way to the interpreter, its argument, and the script's path.
+        let rest = argv.drain(..).skip(1);
+        let mut new = alloc::vec![interpreter.to_vec()];
+        new.extend(argument.map(<[u8]>::to_vec));
+        new.push(path);
+        new.extend(rest);
+        argv = new;
+        path = interpreter.to_vec();
+    }
+    Err(Errno::LOOP)
+}
+
+/// Splits a first line `#! interpreter argument`.
+fn script_line(start: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
+    let line = start.strip_prefix(b"#!")?;
+    let line = line.split(|&byte| byte == b'\n').next()?.trim_ascii();
+    let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+    let (interpreter, argument) = line.split_at(end);
+    let argument = argument.trim_ascii();
+    (!interpreter.is_empty()).then_some((interpreter, (!argument.is_empty()).then_some(argument)))
+}
+
+fn load_elf(
+    inode: &Arc<Inode>,
+    path: &[u8],
+    argv: &[Vec<u8>],
+    envp: &[Vec<u8>],
+    executable: Vec<u8>,
+) -> Result<Image, Errno> {
+    let target = Target {
+        class: Class::Elf64,
+        machine: Machine::X86_64,
+        user: MMAP_MIN_ADDR..SEGMENTS_END,
+        pie_base: PIE_BASE,
+    };
+    let argv_bytes: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
+    let envp_bytes: Vec<&[u8]> = envp.iter().map(Vec::as_slice).collect();
+    let mut seed = [0; 16];
+    random::fill(&mut seed);
+    let request = LoadRequest {
+        target: &target,
+        stack_top: USER_END,
+        stack_limits: StackLimits::linux(STACK_MAX as usize),
+        argv: &argv_bytes,
+        envp: &envp_bytes,
+        execfn: path,
+        credentials: Credentials::default(),
+        platform: Platform { name: b"x86_64", hwcap: hwcap(), clktck: CLOCK_TICKS },
+        random: seed,
+        vdso: None,
+    };
+    let whole;
+    let bytes = match inode.archive_bytes() {
+        Some(bytes) => bytes,
+        None => {
+            whole = read_whole(inode)?;
+            &whole
+        }
+    };
+    let loaded = load(init_mm(), &FileObject(inode.clone()), bytes, &request).map_err(|error| {
+        log::debug!("execve: {error}");
+        match error {
+            LoadError::Elf(_) => Errno::NOEXEC,
+            LoadError::Stack(_) => Errno::TOOBIG,
+            _ => Errno::NOMEM,
+        }
+    })?;
+    let arguments = argv.iter().flat_map(|argument| argument.iter().copied().chain([0])).collect();
+    let heap = Heap { start: loaded.brk_start, end: loaded.brk_start };
+    Ok(Image { loaded, memory: MemoryData { heap: Mutex::new(heap), executable, arguments } })
+}
+
+/// EDX of CPUID leaf 1.
+fn hwcap() -> u64 {
+    u64::from(core::arch::x86_64::__cpuid(1).edx)
+}
+
+fn read_whole(inode: &Inode) -> Result<Vec<u8>, Errno> {
+    let len = usize::try_from(inode.len()).map_err(|_| Errno::NOMEM)?;
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| Errno::NOMEM)?;
+    bytes.resize(len, 0);
+    let mut done = 0;
+    while done < len {
+        match inode.read_at(done as u64, &mut bytes[done..])? {
+            0 => break,
+            read => done += read,
+        }
+    }
+    bytes.truncate(done);
+    Ok(bytes)
+}
+
+/// Makes the running task execute `program`; `frame` enters it.
+///
+/// # Errors
+///
+/// What `execve` returns; the task goes on as before.
+pub fn execute(me: &Current, frame: &mut TrapFrame, program: &Program) -> Result<(), Errno> {
+    let parts = me.parts();
+    let image = load_program(&parts.fs(), program)?;
+    end_other_threads(me)?;
+    let Image { loaded, memory } = image;
+    let (entry, sp) = (loaded.entry, loaded.sp);
+    // SAFETY: this task runs here, and kernel code is not preempted.
+    let old = unsafe { exec_mmap(me, loaded_here(), loaded.mm) }.map_err(|_| Errno::AGAIN)?;
+    drop(old);
+    parts.set_memory(Arc::new(memory));
+    parts.set_name(name_of(&program.path));
+    parts.set_handlers(Arc::new(parts.handlers().copy_for_exec()));
+    *parts.signals.alternate_stack.lock() = AlternateStack::default();
+    parts.robust_list.store(0, Ordering::Relaxed);
+    close_on_exec(me)?;
+    parts.thread.fs_base.store(0, Ordering::Relaxed);
+    parts.thread.gs_base.store(0, Ordering::Relaxed);
+    parts.thread.load_bases();
+    FxState::initial().load();
+    *frame = TrapFrame::user(entry, sp);
+    Ok(())
+}
+
+/// Closes what is to be closed, in a table of the task's own.
+fn close_on_exec(me: &Current) -> Result<(), Errno> {
+    let parts = me.parts();
+    if let Some(FileParts { fds, fs }) = parts.files() {
+        // One reference is the task's and one ours.
+        let own = if Arc::strong_count(&fds) > 2 { Arc::new(fds.fork()?) } else { fds };
+        own.close_on_exec();
+        drop(parts.replace_files(Some(FileParts { fds: own, fs })));
+    }
+    Ok(())
+}
+
+/// Ends all other threads of the running task's process, and waits until they are gone (`de_thread`).
+fn end_other_threads(me: &Current) -> Result<(), Errno> {
+    let process = me.process();
+    if process.live_threads() == 1 {
+        return Ok(());
+    }
+    let parts = me.parts();
+    parts.set_spared(true);
+    if !parts.process.set_ending(Ending::Others) {
+        // Another thread executes or exits; this one is about to learn of its end.
+        parts.set_spared(false);
+        return Err(Errno::AGAIN);
+    }
+    process.close();
+    wake_ending(me);
+    let alone = || (process.live_threads() == 1).then_some(());
+    let result =
+        sleep_until(&[&parts.process.child_event], Patience::UntilKilled, None, alone);
+    process.reopen();
+    parts.process.spare_the_rest();
+    parts.set_spared(false);
+    result.map_err(|_| Errno::INTR)
+}

@@ -1,0 +1,194 @@
+//! The first thread: it makes the file system, starts the first program, and waits for everybody whom
+//! nobody else waits for.
+
+use super::context::{FxState, Start, Thread};
+use super::exec::{Program, load_program};
+use super::limits::Limits;
+use super::memory::{FdTable, OpenFile};
+use super::process::ProcessData;
+use super::{FileParts, FsContext, NewParts, Parts, ProcessRef, TaskRef, name_of};
+use crate::boot::Machine;
+use crate::cpu::area::cpu_index;
+use crate::cpu::trap::TrapFrame;
+use crate::mm::frames;
+use crate::layout::PAGE_SIZE;
+use crate::os::init_mm;
+use crate::procfs::Proc;
+use crate::sched::{Current, Patience, WaitQueue, current, sleep_until, wake_new};
+use crate::signal::action::Handlers;
+use crate::signal::info::Info;
+use crate::signal::{Signal, SignalSet, send};
+use crate::{random, terminal, time};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use ::files::{Caller, Errno, FileSystem, OpenFlags, Setup, UnpackError};
+use handover::cpio::Entries;
+use kernel_fork::copy_process::first_process;
+use kernel_fork::exit::reap;
+use kernel_sync::Mutex;
+use kernel_sync::atomic::{AtomicU32, Ordering};
+use kernel_task::process::{ExitStatus, Process};
+use spin::Once;
+use thiserror::Error;
+
+static REAPER: Once<ProcessRef> = Once::new();
+static FILES: Once<FileSystem<WaitQueue>> = Once::new();
+
+/// The first program cannot be started.
+#[derive(Debug, Error)]
+pub enum InitError {
+    /// The file system cannot be made, or the program not be found or loaded.
+    #[error("{what}: {errno}")]
+    Errno {
+        /// What was to be done.
+        what: &'static str,
+        /// Why it was not.
+        errno: Errno,
+    },
+    /// The initramfs cannot be unpacked.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
+    /// There is no memory.
+    #[error("no memory for the first process")]
+    NoMemory,
+}
+
+fn failed(what: &'static str) -> impl Fn(Errno) -> InitError {
+    move |errno| InitError::Errno { what, errno }
+}
+
+/// Returns the process that orphans go to.
+#[must_use]
+pub fn reaper() -> Option<ProcessRef> {
+    REAPER.get().cloned()
+}
+
+/// Returns the file system.
+///
+/// # Panics
+///
+/// Before [`prepare`]: there are no programs then.
+#[must_use]
+pub fn files() -> &'static FileSystem<WaitQueue> {
+    FILES.get().expect("made before the first program")
+}
+
+/// Makes the running kernel thread the reaper, and the file system from the initramfs.
+///
+/// # Errors
+///
+/// [`InitError`].
+pub fn prepare(machine: &'static Machine) -> Result<(), InitError> {
+    REAPER.call_once(|| current().process().clone());
+    let terminal = terminal::install(machine);
+    let setup = Setup {
+        clock: time::wall_clock,
+        random: random::fill,
+        limit: frames::stats().free as u64 * PAGE_SIZE / 2,
+        terminal,
+        proc: Box::new(Proc),
+    };
+    let files = FileSystem::new(setup).map_err(failed("the file system"))?;
+    files.unpack(Entries::new(machine.archive))?;
+    FILES.call_once(|| files);
+    Ok(())
+}
+
+/// Starts `program` in a session of its own on the console, as a child of the running task.
+///
+/// # Errors
+///
+/// [`InitError`].
+pub fn start(program: &Program) -> Result<TaskRef, InitError> {
+    let fs = FsContext { directory: Mutex::new(files().root()), umask: AtomicU32::new(0o022) };
+    let image = load_program(&fs, program).map_err(failed("the first program"))?;
+    let frame = TrapFrame::user(image.loaded.entry, image.loaded.sp);
+    let start = Start::User(&frame, &FxState::initial());
+    let process = Arc::new(ProcessData::new(Signal::CHLD.number(), 0, 0, Limits::new()));
+    let parts = Parts::new(NewParts {
+        thread: Thread::new(start).map_err(|_| InitError::NoMemory)?,
+        blocked: SignalSet::default(),
+        process: process.clone(),
+        handlers: Arc::new(Handlers::new()),
+        files: Some(FileParts { fds: Arc::new(FdTable::new()), fs: Arc::new(fs) }),
+        memory: Arc::new(image.memory),
+        name: name_of(&program.path),
+    });
+    let task = first_process(init_mm(), Some(image.loaded.mm), parts, cpu_index())
+        .map_err(|_| InitError::NoMemory)?;
+    // Its id is known only now, and it does not run yet.
+    let pid = task.pid().get();
+    process.group.store(pid, Ordering::Relaxed);
+    process.session.store(pid, Ordering::Relaxed);
+    let caller = Caller { pid, group: pid, session: pid };
+    let console = open_console(&caller).map_err(failed("the console"))?;
+    let fds = task.parts().fds();
+    for _ in 0..3 {
+        fds.insert(console.clone(), false).map_err(failed("standard descriptors"))?;
+    }
+    let adopted = Process::adopt(current().process(), task.process());
+    debug_assert!(adopted, "the running task has not exited");
+    let reference = TaskRef::clone(&task);
+    wake_new(task);
+    Ok(reference)
+}
+
+fn open_console(caller: &Caller) -> Result<Arc<OpenFile>, Errno> {
+    files().open(caller, &files().root(), b"/dev/console", OpenFlags::RDWR, 0)
+}
+
+/// Waits for children of the running task until `main` has ended; returns how it did.
+pub fn reap_until(main: &TaskRef) -> ExitStatus {
+    let me = current();
+    let process = me.process();
+    loop {
+        let reaped = sleep_until(&[&me.parts().process.child_event], Patience::Endless, None, || {
+            reap(init_mm(), process, |_| true)
+        });
+        if let Ok(reaped) = reaped
+            && reaped.pid == main.pid()
+        {
+            return reaped.status;
+        }
+    }
+}
+
+/// If the running task leads a session, its terminal is free again, and who is left there hears of it.
+pub(super) fn leave_terminal(me: &Current) {
+    let pid = me.process().pid().get();
+    if me.parts().process.session.load(Ordering::Relaxed) != pid {
+        return;
+    }
+    if let Some(raised) = terminal::get().and_then(|terminal| terminal.hang_up(pid)) {
+        for signal in [Signal::HUP, Signal::CONT] {
+            // Nobody may be left.
+            let _ = send::to_group(raised.group, Info::kernel(signal));
+        }
+    }
+}
+
+/// Parses the words of a command line into a program.
+#[must_use]
+pub fn program_of(words: &[&str]) -> Program {
+    let argv: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+    let envp = [
+        "PATH=/bin:/sbin:/usr/bin:/usr/sbin",
+        "HOME=/",
+        "TERM=vt100",
+        "USER=root",
+        "PWD=/",
+    ];
+    Program {
+        path: argv.first().cloned().unwrap_or_default(),
+        argv,
+        envp: envp.map(|variable| variable.as_bytes().to_vec()).into(),
+    }
+}
+
+/// Says in the log how the first program ended.
+pub fn report(status: ExitStatus) {
+    if let ExitStatus::Killed { signal, .. } = status {
+        log::warn!("the first program was killed by signal {signal}");
+    }
+}
