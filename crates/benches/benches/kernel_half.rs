@@ -105,12 +105,7 @@ impl Caches {
 
     /// Times `n` iterations of `work`; where caches are cold, `evict` goes before each of them.
     #[inline(always)]
-    fn time(
-        self,
-        n: u64,
-        mut evict: impl FnMut(usize),
-        mut work: impl FnMut(usize),
-    ) -> Duration {
+    fn time(self, n: u64, mut evict: impl FnMut(usize), mut work: impl FnMut(usize)) -> Duration {
         let clock = clock();
         if self == Self::Warm {
             let began = Instant::now();
@@ -281,9 +276,13 @@ fn whole(session: &mut Session, caches: Caches, x: u64) {
         time
     };
     let copy = |n| {
-        caches.time(n, |_| rival.evict(&arch, rival.frames.next()), |_| {
-            black_box(rival.copy(reference));
-        })
+        caches.time(
+            n,
+            |_| rival.evict(&arch, rival.frames.next()),
+            |_| {
+                black_box(rival.copy(reference));
+            },
+        )
     };
     session.compare(Match { group, variant: "locked", base: "copy", x }, chunk, register, copy);
 }
@@ -370,9 +369,13 @@ fn grown_meanwhile(session: &mut Session, caches: Caches, x: u64) {
         (alloc, late)
     };
     let copy = |n| {
-        caches.time(n, |_| rival.evict(&fixed, rival.frames.next()), |_| {
-            black_box(rival.copy(reference));
-        })
+        caches.time(
+            n,
+            |_| rival.evict(&fixed, rival.frames.next()),
+            |_| {
+                black_box(rival.copy(reference));
+            },
+        )
     };
     let whole = |n| {
         let (alloc, late) = grew(n);

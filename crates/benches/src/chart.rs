@@ -55,7 +55,9 @@ fn draw_panel(
     for (number, (name, line)) in panel.lines.iter().enumerate() {
         let colour = Palette99::pick(number).to_rgba();
         chart
-            .draw_series(LineSeries::new(line.iter().copied(), colour.stroke_width(2)).point_size(3))?
+            .draw_series(
+                LineSeries::new(line.iter().copied(), colour.stroke_width(2)).point_size(3),
+            )?
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], colour.stroke_width(2)));
     }
@@ -70,8 +72,8 @@ fn draw_panel(
 
 /// From a little below the least to well above the greatest, so that the names have room.
 fn span(figures: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
-    let (least, greatest) =
-        figures.fold((f64::INFINITY, 0.0_f64), |(least, greatest), it| (least.min(it), greatest.max(it)));
+    let (least, greatest) = figures
+        .fold((f64::INFINITY, 0.0_f64), |(least, greatest), it| (least.min(it), greatest.max(it)));
     if least > greatest {
         return 1.0..10.0;
     }

@@ -20,7 +20,7 @@ pub struct Crew<'env> {
     times: Receiver<Duration>,
 }
 
-/// Where threads wait for each other, spinning: nobody has to be woken up.
+/// Where threads wait for each other, spinning for a while: nobody has to be woken up.
 pub struct StartingLine {
     missing: AtomicUsize,
 }
@@ -29,8 +29,12 @@ impl StartingLine {
     /// Waits until every thread of the crew that works has come here.
     pub fn wait(&self) {
         self.missing.fetch_sub(1, Ordering::AcqRel);
-        while self.missing.load(Ordering::Acquire) > 0 {
-            std::hint::spin_loop();
+        for spins in 0_u32.. {
+            if self.missing.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            // Two threads may share a processor, and the other may be the one that is missing.
+            if spins < 1000 { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
     }
 }
@@ -76,9 +80,12 @@ impl<'env> Crew<'env> {
         let job: Job<'env> = Arc::new(job);
         let line = Arc::new(StartingLine { missing: AtomicUsize::new(threads) });
         for member in &self.members[..threads] {
-            member.send((Arc::clone(&job), Arc::clone(&line))).expect("members live as long as the crew");
+            member
+                .send((Arc::clone(&job), Arc::clone(&line)))
+                .expect("members live as long as the crew");
         }
-        let times = (0..threads).map(|_| self.times.recv().expect("members live as long as the crew"));
+        let times =
+            (0..threads).map(|_| self.times.recv().expect("members live as long as the crew"));
         times.max().unwrap_or_default()
     }
 }

@@ -149,6 +149,10 @@ impl<A: ArchPgd> BenchKernel<A> {
     ///
     /// One growth after the other goes to a line of its own in each PGD, as growths that are far apart
     /// in time do.
+    ///
+    /// # Panics
+    ///
+    /// When the kernel has too few frames for its own tables.
     pub fn grow(&mut self, growths: u64) -> Duration {
         /// Slots whose entries share a cache line.
         const LINE: u64 = 8;

@@ -19,6 +19,9 @@
 //! ([`pairs`]), and what criterion gets to see is the quotient of the two ([`ratio`]). Its comparison
 //! with an earlier run is then one of quotients as well. Times are reported beside them, as medians.
 //!
+//! Two threads are only two threads while nobody else wants their processors. Where others are at work and the
+//! host allows it, `chrt -f 10` before a bench's executable keeps them away; the JSON says what the load was.
+//!
 //! A hosted kernel has no TLB and no interrupts. The figures are about memory that is read, written
 //! and shared.
 

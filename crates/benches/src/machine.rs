@@ -23,9 +23,9 @@ impl Machine {
     #[must_use]
     pub fn here() -> Self {
         let first_line = |path: &str| read(path).lines().next().map(str::to_owned);
-        let cpu = read("/proc/cpuinfo")
-            .lines()
-            .find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|it| it.1.to_owned()));
+        let cpu = read("/proc/cpuinfo").lines().find_map(|line| {
+            line.strip_prefix("model name")?.split_once(": ").map(|it| it.1.to_owned())
+        });
         let load = first_line("/proc/loadavg")
             .map(|line| line.split(' ').take(3).collect::<Vec<_>>().join(" "));
         let unknown = || "unknown".to_owned();
@@ -89,7 +89,8 @@ mod tests {
     #[test]
     fn a_pinned_thread_may_run_on_one_cpu() {
         std::thread::spawn(|| {
-            let last = *allowed_cpus().expect("this thread has a CPU").last().expect("at least one");
+            let last =
+                *allowed_cpus().expect("this thread has a CPU").last().expect("at least one");
             pin_to(last).expect("an allowed CPU");
             assert_eq!(allowed_cpus().expect("still"), [last]);
             assert!(pin_to(usize::MAX).is_err());

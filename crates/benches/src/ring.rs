@@ -34,9 +34,14 @@ unsafe impl Sync for RingFrames {}
 
 impl RingFrames {
     /// Makes `total` frames for the rest of the process's life.
+    ///
+    /// # Panics
+    ///
+    /// When so many do not fit the address space.
     #[must_use]
     pub fn leak(total: usize) -> &'static Self {
-        let layout = Layout::from_size_align(total * PAGE, PAGE).expect("a few hundred pages");
+        let layout =
+            Layout::from_size_align(total * PAGE, PAGE).expect("less than the address space");
         // SAFETY: the layout is not empty.
         let arena = unsafe { alloc_zeroed(layout) };
         // INVARIANT: as many pages as is said.

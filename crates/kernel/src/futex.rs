@@ -6,7 +6,6 @@
 //! Words are told apart by the address space and the address in it. In a mapping that is shared
 //! (`MAP_SHARED`) it is the frame that counts, because others may see it elsewhere.
 
-use crate::mm::user::read_u32;
 use crate::os::Os;
 use crate::sched::{Current, Patience, WaitQueue, Woken, sleep_until, wake};
 use crate::task::TaskRef;
@@ -71,14 +70,22 @@ impl Key {
     }
 }
 
-/// Sleeps until somebody wakes the word at `address`, unless it does not hold `expected`.
+/// Reads the word at `address`, through the direct map: no page fault happens, so it may be done under a
+/// bucket's lock.
+fn word(mm: &Mm<Os>, address: u64) -> Result<u32, Errno> {
+    let mut bytes = [0; 4];
+    mm.user().read_bytes(mm, address, &mut bytes).map_err(|_| Errno::FAULT)?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+/// Sleeps until somebody wakes the word at `address`, unless it does not hold `expected`. The inner
+/// result says how the sleep ended.
 ///
 /// `deadline` is in nanoseconds since boot.
 ///
 /// # Errors
 ///
-/// `EAGAIN` when it holds something else, `EFAULT`, `EINVAL` for an address that is no multiple of 4,
-/// `ETIMEDOUT`, `EINTR`.
+/// `EAGAIN` when it holds something else, `EFAULT`, `EINVAL` for an address that is no multiple of 4.
 pub fn wait(
     me: &Current,
     address: u64,
@@ -86,19 +93,18 @@ pub fn wait(
     expected: u32,
     deadline: Option<u64>,
     bits: u32,
-) -> Result<(), Errno> {
+) -> Result<Result<(), Woken>, Errno> {
     if !address.is_multiple_of(4) || bits == 0 {
         return Err(Errno::INVAL);
     }
     let mm = me.mm().ok_or(Errno::FAULT)?;
     // Brings the page in, so that the key is that of the frame.
-    read_u32(address).map_err(|_| Errno::FAULT)?;
+    word(&mm, address)?;
     let key = Key::of(&mm, address, private);
     let woken = Arc::new(AtomicBool::new(false));
     {
         let mut bucket = TABLE[key.bucket()].lock();
-        // Under the lock, and it may fault: bringing a page in takes no bucket.
-        if read_u32(address).map_err(|_| Errno::FAULT)? != expected {
+        if word(&mm, address)? != expected {
             return Err(Errno::AGAIN);
         }
         bucket.push(Waiter { key, bits, task: TaskRef::clone(me), woken: woken.clone() });
@@ -108,17 +114,9 @@ pub fn wait(
         woken.load(Ordering::Acquire).then_some(())
     });
     match result {
-        Ok(()) => Ok(()),
-        Err(early) => {
-            if leave(&woken) {
-                return Err(match early {
-                    Woken::Deadline => Errno::TIMEDOUT,
-                    Woken::Signal => Errno::INTR,
-                });
-            }
-            // Woken in the last moment: the wake-up must not be lost on nobody.
-            Ok(())
-        }
+        Err(early) if leave(&woken) => Ok(Err(early)),
+        // Woken, maybe in the last moment: the wake-up must not be lost on nobody.
+        _ => Ok(Ok(())),
     }
 }
 
@@ -175,29 +173,35 @@ pub fn requeue(
     expected: Option<u32>,
 ) -> Result<usize, Errno> {
     if let Some(expected) = expected
-        && read_u32(from).map_err(|_| Errno::FAULT)? != expected
+        && word(mm, from)? != expected
     {
         return Err(Errno::AGAIN);
     }
     let woken = wake_at(mm, from, private, count, ANY);
     let (from, to) = (Key::of(mm, from, private), Key::of(mm, to, private));
-    let mut moved = Vec::new();
-    {
-        let mut bucket = TABLE[from.bucket()].lock();
-        let mut at = 0;
-        while at < bucket.len() && moved.len() < move_count {
-            if bucket[at].key == from {
-                let mut waiter = bucket.remove(at);
-                waiter.key = to;
-                moved.push(waiter);
-            } else {
-                at += 1;
-            }
+    // Both buckets at once, in the order of their numbers: a waiter that is in neither would be taken for
+    // one that was woken.
+    let (low, high) = (from.bucket().min(to.bucket()), from.bucket().max(to.bucket()));
+    let mut first = TABLE[low].lock();
+    if low == high {
+        let matching = first.iter_mut().filter(|waiter| waiter.key == from).take(move_count);
+        return Ok(woken + matching.map(|waiter| waiter.key = to).count());
+    }
+    let mut second = TABLE[high].lock();
+    let (source, target) =
+        if from.bucket() == low { (&mut first, &mut second) } else { (&mut second, &mut first) };
+    let (mut at, mut moved) = (0, 0);
+    while at < source.len() && moved < move_count {
+        if source[at].key == from {
+            let mut waiter = source.remove(at);
+            waiter.key = to;
+            target.push(waiter);
+            moved += 1;
+        } else {
+            at += 1;
         }
     }
-    let count = moved.len();
-    TABLE[to.bucket()].lock().extend(moved);
-    Ok(woken + count)
+    Ok(woken + moved)
 }
 
 /// Wakes one who waits for the thread id at `address` to be cleared.

@@ -9,6 +9,8 @@
 //! - [`boot`]: all of the above, brought up in order
 //! - [`os`], [`rcu`]: the PGD crates, plugged in
 //! - [`task`], [`sched`]: tasks, and how they share processors
+//! - [`fault`], [`signal`], [`futex`], [`terminal`], [`procfs`]: what programs meet
+//! - [`syscall`]: what programs ask for
 //! - [`selftest`]: what `test=` on the command line runs
 #![no_std]
 
@@ -19,12 +21,20 @@ pub mod boot;
 pub mod console;
 pub mod cpu;
 pub mod exit;
+pub mod fault;
+pub mod futex;
 pub mod layout;
 pub mod mm;
 pub mod os;
+pub mod procfs;
+pub mod random;
 pub mod rcu;
 pub mod report;
 pub mod sched;
 pub mod selftest;
+pub mod signal;
 pub mod sync;
+pub mod syscall;
 pub mod task;
+pub mod terminal;
+pub mod time;

@@ -4,8 +4,9 @@
 
 use kernel::boot::{self, Machine};
 use kernel::cpu::smp;
-use kernel::exit::{Outcome, exit};
-use kernel::{os, println, sched, selftest, task};
+use kernel::exit::{self, Outcome, exit};
+use kernel::task::init;
+use kernel::{fault, os, println, sched, selftest, syscall, task, time};
 use spin::Once;
 use x86_64::instructions::interrupts;
 
@@ -26,21 +27,34 @@ extern "C" fn kernel_main(start_info: u64) -> ! {
     if let Err(error) = os::install(machine.tables, smp::online().count()) {
         panic!("the PGD crates cannot be plugged in: {error}");
     }
+    time::install();
     sched::install();
+    fault::install();
+    syscall::install();
     let argument = core::ptr::from_ref(machine).addr();
-    if let Err(error) = task::spawn_kernel_thread("init", init, argument) {
+    if let Err(error) = task::spawn_kernel_thread("init", first_thread, argument) {
         panic!("the first thread cannot be made: {error}");
     }
     sched::idle()
 }
 
 /// The first thread, which does what the command line says.
-extern "C" fn init(machine: usize) -> ! {
+extern "C" fn first_thread(machine: usize) -> ! {
     // SAFETY: `kernel_main` passes a reference that is valid for ever.
-    let machine = unsafe { &*(machine as *const Machine) };
-    match machine.command_line.value("test") {
-        Some(name) => selftest::run(name, machine),
-        None => println!("nothing to do: no test= on the command line"),
+    let machine: &'static Machine = unsafe { &*(machine as *const Machine) };
+    if let Some(name) = machine.command_line.value("test") {
+        selftest::run(name, machine);
+        exit(Outcome::Success);
     }
-    exit(Outcome::Success)
+    if let Err(error) = init::prepare(machine) {
+        panic!("no programs can be run: {error}");
+    }
+    let program = init::first_program(machine);
+    match init::start(&program) {
+        Ok(main) => exit::exit_with(init::reap_until(&main)),
+        Err(error) => {
+            println!("init: {error}");
+            exit(Outcome::Failure)
+        }
+    }
 }

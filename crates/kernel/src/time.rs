@@ -31,6 +31,12 @@ pub fn wall_clock() -> Timespec {
     }
 }
 
+/// Returns which moment of the kernel's clock a time of day is, both in nanoseconds.
+#[must_use]
+pub fn since_boot(wall_clock: u64) -> u64 {
+    wall_clock.saturating_sub(boot_seconds() * NANOSECONDS)
+}
+
 /// Reads a register of the MC146818.
 fn register(index: u8) -> u8 {
     // SAFETY: the ports are the battery clock's by convention, and reading has no effect. Bit 7 of

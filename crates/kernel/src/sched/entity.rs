@@ -1,5 +1,6 @@
 //! What the scheduler keeps for each task.
 
+use crate::cpu::clock;
 use crate::task::Task;
 use core::ptr::null_mut;
 use kernel_sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -84,6 +85,12 @@ impl Entity {
     #[must_use]
     pub fn runtime(&self) -> u64 {
         self.runtime.load(Ordering::Relaxed)
+    }
+
+    /// Returns the time on processors of the running task up to now, in nanoseconds.
+    #[must_use]
+    pub fn runtime_now(&self) -> u64 {
+        self.runtime() + clock::now().saturating_sub(self.since.load(Ordering::Relaxed))
     }
 
     /// Announces that the running task is about to sleep. To be followed by a check of what it waits

@@ -334,7 +334,7 @@ fn make_pipe(call: &Call<'_>, flags: u64) -> Answer {
     if !known.contains(flags) {
         return Err(Errno::INVAL.into());
     }
-    let pair = files::pipe::pair(flags - OpenFlags::CLOEXEC)?;
+    let pair = files::pipe::pair(flags - OpenFlags::CLOEXEC);
     put_pair(call, call.arg(0), pair, flags)
 }
 
@@ -378,7 +378,7 @@ pub(super) fn socketpair(call: &Call<'_>) -> Answer {
         return Err(Errno::OPNOTSUPP.into());
     }
     let flags = flags & (OpenFlags::CLOEXEC | OpenFlags::NONBLOCK);
-    let pair = files::pipe::duplex(flags - OpenFlags::CLOEXEC)?;
+    let pair = files::pipe::duplex(flags - OpenFlags::CLOEXEC);
     put_pair(call, call.arg(3), pair, flags)
 }
 
@@ -390,7 +390,7 @@ pub(super) fn eventfd2(call: &Call<'_>) -> Answer {
         u64::from(call.arg(0) as u32),
         semaphore,
         flags & OpenFlags::NONBLOCK,
-    )?;
+    );
     let cloexec = flags.contains(OpenFlags::CLOEXEC);
     Ok(call.me.parts().fds().insert(file, cloexec)? as u64)
 }

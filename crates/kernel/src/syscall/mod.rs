@@ -14,6 +14,8 @@ mod table;
 mod times;
 mod user;
 
+pub(crate) use info::UNAME;
+
 use crate::cpu::syscall;
 use crate::cpu::trap::TrapFrame;
 use crate::mm::user::BadAddress;

@@ -9,7 +9,7 @@ use super::{Answer, Call, Failure};
 use crate::mm::user::{copy_to_user, read_u64};
 use crate::task::init::files as tree;
 use ::files::abi;
-use ::files::{Errno, Follow, Metadata, Node, OpenFlags, RenameFlags, SetTime};
+use ::files::{DeviceNumber, Errno, Follow, Metadata, Node, OpenFlags, RenameFlags, SetTime};
 use alloc::vec::Vec;
 use kernel_sync::atomic::Ordering;
 
@@ -89,7 +89,7 @@ fn metadata_at(call: &Call<'_>, flags: u64) -> Result<Metadata, Failure> {
         if call.fd(0) == CURRENT_DIRECTORY {
             return Ok(directory(call).metadata());
         }
-        return Ok(call.me.parts().fds().get(call.fd(0))?.metadata()?);
+        return Ok(call.me.parts().fds().get(call.fd(0))?.metadata());
     }
     let at = at(call, 0)?;
     Ok(tree().stat(&at.from, &at.path, follow(flags))?)
@@ -107,7 +107,7 @@ pub(super) fn statx(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn fstat(call: &Call<'_>) -> Answer {
-    let metadata = call.me.parts().fds().get(call.fd(0))?.metadata()?;
+    let metadata = call.me.parts().fds().get(call.fd(0))?.metadata();
     put_stat(call.arg(1), &metadata)
 }
 
@@ -147,7 +147,7 @@ pub(super) fn mkdir(call: &Call<'_>, at: &At, mode: u64) -> Answer {
 
 pub(super) fn mknod(call: &Call<'_>, at: &At, mode: u64, device: u64) -> Answer {
     let kind = mode as u32 & ::files::FileType::MASK;
-    tree().mknod(&at.from, &at.path, kind | masked(call, mode), device)?;
+    tree().mknod(&at.from, &at.path, kind | masked(call, mode), DeviceNumber::from_dev(device))?;
     Ok(0)
 }
 

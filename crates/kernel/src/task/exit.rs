@@ -20,9 +20,9 @@ pub fn exit_thread(status: ExitStatus) -> ! {
     if me.process().live_threads() == 1 {
         init::leave_terminal(&me);
     }
+    process.past_runtime.fetch_add(parts.sched.runtime(), Ordering::Relaxed);
     let reaper: ProcessRef = init::reaper().unwrap_or_else(|| me.process().clone());
     exit(init_mm(), &me, status, &reaper);
-    process.past_runtime.fetch_add(parts.sched.runtime(), Ordering::Relaxed);
     // An execve of another thread waits for this.
     process.child_event.wake_all();
     drop(process);

@@ -22,7 +22,7 @@ use crate::{random, terminal, time};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use ::files::{Caller, Errno, FileSystem, OpenFlags, Setup, UnpackError};
+use ::files::{Caller, Errno, FileSystem, Follow, OpenFlags, Setup, UnpackError};
 use handover::cpio::Entries;
 use kernel_fork::copy_process::first_process;
 use kernel_fork::exit::reap;
@@ -168,10 +168,17 @@ pub(super) fn leave_terminal(me: &Current) {
     }
 }
 
-/// Parses the words of a command line into a program.
+/// Where the initramfs may say what to run: the arguments, each ended by a NUL.
+const ARGUMENTS: &[u8] = b"/etc/init.arguments";
+
+/// Returns what to run first: what the initramfs says, else what `init=` on the command line names, else
+/// a shell.
 #[must_use]
-pub fn program_of(words: &[&str]) -> Program {
-    let argv: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+pub fn first_program(machine: &Machine) -> Program {
+    let argv = read_arguments().unwrap_or_else(|| {
+        let path = machine.command_line.value("init").unwrap_or("/bin/sh");
+        alloc::vec![path.as_bytes().to_vec()]
+    });
     let envp = [
         "PATH=/bin:/sbin:/usr/bin:/usr/sbin",
         "HOME=/",
@@ -186,9 +193,9 @@ pub fn program_of(words: &[&str]) -> Program {
     }
 }
 
-/// Says in the log how the first program ended.
-pub fn report(status: ExitStatus) {
-    if let ExitStatus::Killed { signal, .. } = status {
-        log::warn!("the first program was killed by signal {signal}");
-    }
+fn read_arguments() -> Option<Vec<Vec<u8>>> {
+    let node = files().lookup(&files().root(), ARGUMENTS, Follow::Yes).ok()?;
+    let bytes = node.inode()?.archive_bytes()?;
+    let arguments = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    Some(arguments.split(|&byte| byte == 0).map(<[u8]>::to_vec).collect())
 }

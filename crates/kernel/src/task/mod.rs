@@ -17,7 +17,7 @@ use crate::sched::{Entity, WaitQueue};
 use crate::signal::action::{Action, Handlers};
 use crate::signal::{Signal, SignalSet, ThreadSignals};
 use alloc::sync::Arc;
-use context::{Start, Thread};
+use context::Thread;
 use files::Node;
 use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

@@ -212,7 +212,7 @@ impl<Q: WaitQueue> FileSystem<Q> {
         if (old.slash || new.slash && !exchange) && !is_directory(&moved) {
             return Err(Errno::NOTDIR);
         }
-        if new.slash && target.as_ref().is_some_and(|target| !is_directory(target)) {
+        if exchange && new.slash && target.as_deref().is_some_and(|target| !is_directory(target)) {
             return Err(Errno::NOTDIR);
         }
         for inode in [Some(&moved), target.as_ref()].into_iter().flatten() {

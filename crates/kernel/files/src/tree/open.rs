@@ -6,7 +6,7 @@ use super::node::{Node, Place};
 use super::walk::{Final, Last, Walk};
 use crate::device::{self, Device};
 use crate::pipe::{self, Pipe};
-use crate::{Caller, Errno, FileType, OpenFile, OpenFlags, WaitQueue};
+use crate::{Caller, Errno, FileType, Follow, OpenFile, OpenFlags, WaitQueue};
 use alloc::sync::{Arc, Weak};
 
 impl<Q: WaitQueue> FileSystem<Q> {
@@ -51,7 +51,11 @@ impl<Q: WaitQueue> FileSystem<Q> {
         }
         let exclusive = flags.contains(OpenFlags::CREAT | OpenFlags::EXCL);
         let keep = exclusive || flags.contains(OpenFlags::NOFOLLOW);
-        let last = if keep { Final::Keep } else { Final::Follow };
+        let last = match (flags.contains(OpenFlags::CREAT), keep) {
+            (true, _) => Final::Create(if keep { Follow::No } else { Follow::Yes }),
+            (false, true) => Final::Keep,
+            (false, false) => Final::Follow,
+        };
         loop {
             let walk = self.walk(from, path, last)?;
             if flags.contains(OpenFlags::CREAT) {

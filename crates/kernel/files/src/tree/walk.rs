@@ -9,7 +9,7 @@ use super::node::{Node, Place};
 use super::path::{self, NAME_MAX};
 use super::{FileSystem, FileType};
 use crate::proc::ProcNode;
-use crate::{Errno, WaitQueue};
+use crate::{Errno, Follow, WaitQueue};
 use alloc::borrow::Cow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -26,6 +26,9 @@ pub(super) enum Final {
     Keep,
     /// Leaves it alone: the caller wants its directory and its name.
     Name,
+    /// As the first two, but leaves a name alone that slashes follow: open(2) creates no directories,
+    /// and says so before it looks.
+    Create(Follow),
 }
 
 /// The last component as it was met, at the end of all links.
@@ -69,6 +72,7 @@ impl<Q: WaitQueue> FileSystem<Q> {
         path::check(path)?;
         let mut at = if path.starts_with(b"/") { self.root() } else { from.clone() };
         let mut todo = Cow::Borrowed(path);
+        let follows = matches!(last, Final::Follow | Final::Create(Follow::Yes));
         let mut links = 0;
         loop {
             // The borrow of an owned rest ends with the step, a borrowed one lives as long as `path`.
@@ -84,6 +88,7 @@ impl<Q: WaitQueue> FileSystem<Q> {
             }
             let (is_last, slash) = (step.rest.is_empty(), step.slash);
             let start = todo.len() - step.rest.len();
+            let leaves_alone = last == Final::Name || (slash && matches!(last, Final::Create(_)));
             let found = match step.name {
                 b"." | b".." => {
                     let up = step.name == b"..";
@@ -95,7 +100,7 @@ impl<Q: WaitQueue> FileSystem<Q> {
                     Some(node)
                 }
                 name if name.len() > NAME_MAX => return Err(Errno::NAMETOOLONG),
-                _ if is_last && last == Final::Name => None,
+                _ if is_last && leaves_alone => None,
                 name => self.child_of(&at, name)?,
             };
             match found {
@@ -105,8 +110,7 @@ impl<Q: WaitQueue> FileSystem<Q> {
                 }
                 None => return Err(Errno::NOENT),
                 Some(link)
-                    if link.kind() == FileType::Symlink
-                        && (!is_last || slash || last == Final::Follow) =>
+                    if link.kind() == FileType::Symlink && (!is_last || slash || follows) =>
                 {
                     links += 1;
                     if links > MAX_LINKS {

@@ -142,7 +142,7 @@ impl Line {
         let extended = self.local(LocalFlags::IEXTEN);
         let is = |control| self.termios.is(control, byte);
         if is(Control::Erase) {
-            self.erase(byte, 1, output);
+            self.erase(byte, output);
         } else if is(Control::WordErase) && extended {
             let len = last_word(&self.edited);
             self.erase_bytes(len, output);
@@ -205,12 +205,12 @@ impl Line {
         self.ready.extend(self.edited.drain(..));
     }
 
-    /// Erases the last `characters` characters.
-    fn erase(&mut self, byte: u8, characters: usize, output: &mut Output) {
+    /// Erases the last character.
+    fn erase(&mut self, byte: u8, output: &mut Output) {
         if self.edited.is_empty() {
             return;
         }
-        let len = (0..characters).map(|_| self.last_character()).sum();
+        let len = self.last_character();
         if self.local(LocalFlags::ECHOE) {
             self.erase_bytes(len, output);
         } else {
@@ -221,13 +221,13 @@ impl Line {
 
     /// Erases the whole line.
     fn kill(&mut self, byte: u8, output: &mut Output) {
-        if self.local(LocalFlags::ECHOKE) && self.local(LocalFlags::ECHOE) {
+        if self.local(LocalFlags::ECHOKE | LocalFlags::ECHOK | LocalFlags::ECHOE) {
             self.erase_bytes(self.edited.len(), output);
             return;
         }
         self.edited.clear();
         self.echo(byte, output);
-        if self.local(LocalFlags::ECHOK) && self.local(LocalFlags::ECHO) {
+        if self.local(LocalFlags::ECHOK | LocalFlags::ECHO) {
             self.show(b"\n", output);
         }
     }
@@ -244,27 +244,34 @@ impl Line {
 
     /// Takes the last `len` bytes off the line and off the screen.
     fn erase_bytes(&mut self, len: usize, output: &mut Output) {
-        let kept = self.edited.len() - len.min(self.edited.len());
-        let old = self.width(self.edited.len());
-        self.edited.truncate(kept);
-        if self.local(LocalFlags::ECHO) {
-            for _ in self.width(kept)..old {
-                self.show(b"\x08 \x08", output);
+        for _ in 0..len {
+            let Some(byte) = self.edited.pop() else { return };
+            if !self.local(LocalFlags::ECHO) {
+                continue;
+            }
+            if byte == b'\t' {
+                // How wide it was depends on where it began. Nothing has to be wiped out there.
+                let column = self.edited.iter().fold(self.start, |at, &byte| self.behind(at, byte));
+                for _ in column..next_tab(column) {
+                    self.show(b"\x08", output);
+                }
+            } else {
+                for _ in 0..self.behind(0, byte) {
+                    self.show(b"\x08 \x08", output);
+                }
             }
         }
     }
 
-    /// Returns the columns that the first `len` bytes of the line take on the screen.
-    fn width(&self, len: usize) -> usize {
-        let utf8 = self.input(InputFlags::IUTF8);
-        let column = self.edited[..len].iter().fold(self.start, |column, &byte| match byte {
+    /// Returns the column behind the echo of `byte` at `column`.
+    fn behind(&self, column: usize, byte: u8) -> usize {
+        match byte {
             b'\t' => next_tab(column),
             0..0x20 | 0x7f if self.local(LocalFlags::ECHOCTL) => column + 2,
             0..0x20 | 0x7f => column,
-            0x80..0xc0 if utf8 => column,
+            0x80..0xc0 if self.input(InputFlags::IUTF8) => column,
             _ => column + 1,
-        });
-        column - self.start
+        }
     }
 
     /// Shows a typed byte, if echoing is on.

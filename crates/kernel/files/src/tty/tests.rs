@@ -4,7 +4,7 @@ use super::*;
 use crate::ioctl::Request;
 use crate::testing::{Bell, CALLER, World, rings};
 use crate::{OpenFile, OpenFlags};
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -99,10 +99,130 @@ fn erasing_works_on_line_and_screen() {
     screen();
     t.file.write(b"$ ").expect("not stopped");
     t.type_in("\t\x7f");
-    assert_eq!(screen(), std::format!("$ \t{}", "\x08 \x08".repeat(6)), "from column 2 to 8");
+    assert_eq!(screen(), "$ \t\x08\x08\x08\x08\x08\x08", "from column 8 to 2");
     t.change(|termios| termios.input.insert(InputFlags::IUTF8));
     t.type_in("aä\x7f\r");
     assert_eq!(t.read().as_deref(), Ok("a\n"));
+}
+
+/// How a recorded terminal differed from [`Termios::default`].
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    None,
+    NoFlush,
+    Utf8,
+    NoEcho,
+    EchoNewline,
+    NoVisualErase,
+    NoVisualKill,
+    NoCarets,
+    NoExtensions,
+    EndOfLine,
+    Raw,
+    IgnoreReturn,
+    NewlineToReturn,
+    Strip,
+}
+
+impl Change {
+    fn apply(self, termios: &mut Termios) {
+        let (input, local) = (&mut termios.input, &mut termios.local);
+        match self {
+            Self::None => {}
+            Self::NoFlush => local.insert(LocalFlags::NOFLSH),
+            Self::Utf8 => input.insert(InputFlags::IUTF8),
+            Self::NoEcho => local.remove(LocalFlags::ECHO),
+            Self::EchoNewline => {
+                local.remove(LocalFlags::ECHO);
+                local.insert(LocalFlags::ECHONL);
+            }
+            Self::NoVisualErase => local.remove(LocalFlags::ECHOE),
+            Self::NoVisualKill => local.remove(LocalFlags::ECHOKE),
+            Self::NoCarets => local.remove(LocalFlags::ECHOCTL),
+            Self::NoExtensions => local.remove(LocalFlags::IEXTEN),
+            Self::EndOfLine => {
+                termios.characters[Control::EndOfLine as usize] = b';';
+                termios.characters[Control::EndOfLine2 as usize] = b',';
+            }
+            Self::Raw => local.remove(LocalFlags::ICANON),
+            Self::IgnoreReturn => {
+                input.remove(InputFlags::ICRNL);
+                input.insert(InputFlags::IGNCR);
+            }
+            Self::NewlineToReturn => input.insert(InputFlags::INLCR),
+            Self::Strip => input.insert(InputFlags::ISTRIP),
+        }
+    }
+}
+
+/// Settings, what was typed, what came back to the typist, and what reads returned.
+type Recorded = (Change, &'static [u8], &'static [u8], &'static [&'static [u8]]);
+
+/// Recorded on a pseudo-terminal of Linux 6.18.
+#[rustfmt::skip]
+const RECORDED: &[Recorded] = &[
+    (Change::None, b"ab\x7f\x7f\x7fc\x0d", b"ab\x08 \x08\x08 \x08c\x0d\x0a", &[b"c\x0a"]),
+    (Change::None, b"x\x01\x7fy\x0d", b"x^A\x08 \x08\x08 \x08y\x0d\x0a", &[b"xy\x0a"]),
+    (Change::None, b"a\x09b\x7f\x7f\x7f\x0d", b"a\x09b\x08 \x08\x08\x08\x08\x08\x08\x08\x08\x08 \x08\x0d\x0a", &[b"\x0a"]),
+    (Change::None, b"\x09\x7f\x0d", b"\x09\x08\x08\x08\x08\x08\x08\x08\x08\x0d\x0a", &[b"\x0a"]),
+    (Change::None, b"one two  \x17\x0d", b"one two  \x08 \x08\x08 \x08\x08 \x08\x08 \x08\x08 \x08\x0d\x0a", &[b"one \x0a"]),
+    (Change::None, b"a_b-c!\x17\x0d", b"a_b-c!\x08 \x08\x08 \x08\x0d\x0a", &[b"a_b-\x0a"]),
+    (Change::None, b"  \x17x\x0d", b"  \x08 \x08\x08 \x08x\x0d\x0a", &[b"x\x0a"]),
+    (Change::None, b"gone\x15kept\x0d", b"gone\x08 \x08\x08 \x08\x08 \x08\x08 \x08kept\x0d\x0a", &[b"kept\x0a"]),
+    (Change::None, b"part\x04", b"part", &[b"part"]),
+    (Change::None, b"\x04", b"", &[b""]),
+    (Change::None, b"a\x04\x04b\x0d", b"ab\x0d\x0a", &[b"a", b"", b"b\x0a"]),
+    (Change::None, b"\x16\x04\x0d", b"^\x08^D\x0d\x0a", &[b"\x04\x0a"]),
+    (Change::None, b"\x16\x0d\x0d", b"^\x08^M\x0d\x0a", &[b"\x0d\x0a"]),
+    (Change::None, b"\x16\x16\x03\x0d", b"^\x08^V^C\x0d\x0a", &[b"\x0a"]),
+    (Change::None, b"ab\x12c\x0d", b"ab^R\x0d\x0aabc\x0d\x0a", &[b"abc\x0a"]),
+    (Change::None, b"typed\x03x\x0d", b"typed^Cx\x0d\x0a", &[b"x\x0a"]),
+    (Change::None, b"q\x1c\x1ax\x0d", b"q^\x5c^Zx\x0d\x0a", &[b"x\x0a"]),
+    (Change::NoFlush, b"kept\x03\x0d", b"kept^C\x0d\x0a", &[b"kept\x0a"]),
+    (Change::None, b"one\x0dtwo\x03three\x0d", b"one\x0d\x0atwo^Cthree\x0d\x0a", &[b"three\x0a"]),
+    (Change::None, b"\x80\xff\x7f\x7f\x0d", b"\x80\xff\x08 \x08\x08 \x08\x0d\x0a", &[b"\x0a"]),
+    (Change::Utf8, b"a\xc3\xa4\x7f\x0d", b"a\xc3\xa4\x08 \x08\x0d\x0a", &[b"a\x0a"]),
+    (Change::Utf8, b"\xe2\x82\xac\x09\x7f\x7fz\x0d", b"\xe2\x82\xac\x09\x08\x08\x08\x08\x08\x08\x08\x08 \x08z\x0d\x0a", &[b"z\x0a"]),
+    (Change::NoEcho, b"x\x7fy\x0d", b"", &[b"y\x0a"]),
+    (Change::EchoNewline, b"xy\x0d", b"\x0d\x0a", &[b"xy\x0a"]),
+    (Change::NoVisualErase, b"ab\x7fc\x0d", b"ab^?c\x0d\x0a", &[b"ac\x0a"]),
+    (Change::NoVisualKill, b"ab\x15c\x0d", b"ab^U\x0d\x0ac\x0d\x0a", &[b"c\x0a"]),
+    (Change::NoCarets, b"\x01b\x7f\x7fc\x0d", b"\x01b\x08 \x08c\x0d\x0a", &[b"c\x0a"]),
+    (Change::NoExtensions, b"a b\x17\x16\x12\x0d", b"a b^W^V^R\x0d\x0a", &[b"a b\x17\x16\x12\x0a"]),
+    (Change::EndOfLine, b"a;b,c\x0d", b"a;b,c\x0d\x0a", &[b"a;", b"b,", b"c\x0a"]),
+    (Change::Raw, b"a\x7f\x04\x15\x0d\x16\x01", b"a^?^D^U\x0d\x0a^V^A", &[b"a\x7f\x04\x15\x0a\x16\x01"]),
+    (Change::IgnoreReturn, b"a\x0db\x0a", b"ab\x0d\x0a", &[b"ab\x0a"]),
+    (Change::NewlineToReturn, b"a\x0ab\x0d", b"a^Mb\x0d\x0a", &[b"a\x0db\x0a"]),
+    (Change::Strip, b"\xe1b\x0d", b"ab\x0d\x0a", &[b"ab\x0a"]),
+    (Change::None, b"a\x13b\x11c\x0d", b"abc\x0d\x0a", &[b"abc\x0a"]),
+    (Change::None, b"a\x00b\x0d", b"a^@b\x0d\x0a", &[b"a\x00b\x0a"]),
+    (Change::None, b"\x01\x02\x15z\x0d", b"^A^B\x08 \x08\x08 \x08\x08 \x08\x08 \x08z\x0d\x0a", &[b"z\x0a"]),
+    (Change::None, b"abc\x12\x7f\x0d", b"abc^R\x0d\x0aabc\x08 \x08\x0d\x0a", &[b"ab\x0a"]),
+    (Change::None, b"\x7f\x17\x15\x04", b"", &[b""]),
+    (Change::None, b"\x1b[A\x7f\x0d", b"^[[A\x08 \x08\x0d\x0a", &[b"\x1b[\x0a"]),
+    (Change::NoVisualErase, b"ab\x15c\x0d", b"ab^U\x0d\x0ac\x0d\x0a", &[b"c\x0a"]),
+    (Change::NoVisualErase, b"a b\x17c\x0d", b"a b\x08 \x08c\x0d\x0a", &[b"a c\x0a"]),
+    (Change::NoEcho, b"\x15\x12\x16a\x03\x0d", b"", &[b"\x0a"]),
+];
+
+#[test]
+fn editing_looks_and_reads_as_recorded_from_linux() {
+    for &(change, typed, shown, lines) in RECORDED {
+        let t = terminal();
+        t.change(|termios| change.apply(termios));
+        for &byte in typed {
+            t.tty.input(byte);
+        }
+        let screen = SCREEN.take();
+        let mut read = Vec::new();
+        let mut buffer = [0; 100];
+        while let Ok(len) = t.file.read(&mut buffer) {
+            read.push(buffer[..len].to_vec());
+        }
+        let case = std::format!("{change:?} {}", typed.escape_ascii());
+        assert_eq!(screen.escape_ascii().to_string(), shown.escape_ascii().to_string(), "{case}");
+        assert_eq!(read, lines, "{case}");
+    }
 }
 
 #[test]
