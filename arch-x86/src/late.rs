@@ -59,7 +59,8 @@ impl<G: Geometry, F: Frames> LateInit<G, F> {
         if now == Stamp::from_u64(pgd.stamp.load(Ordering::Relaxed)) {
             return;
         }
-        reference.fill_populated(self.slots.of(pgd.root));
+        // SAFETY: the caller keeps the PGD alive; what is stored is what the reference holds.
+        reference.fill_populated(unsafe { self.slots.of(pgd.root) });
         // Relaxed: the stamp says what the slots hold to whoever has the mm already. A concurrent
         // attach may write an older stamp over a newer one; the next attach then fills once more.
         pgd.stamp.store(now.to_u64(), Ordering::Relaxed);

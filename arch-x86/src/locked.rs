@@ -138,11 +138,14 @@ impl<G: Geometry, F: Frames> ArchPgd for Locked<G, F> {
         let range = self.slots.range(range);
         let pgd_list = self.pgd_list.lock();
         for root in pgd_list.roots() {
-            let table = self.slots.of(root);
+            // SAFETY: on the list, so it lives; `fill` stores what the reference holds.
+            let table = unsafe { self.slots.of(root) };
             for slot in range.clone() {
                 reference.fill(table, slot);
             }
         }
-        reference.mark_synced(range);
+        // SAFETY: populated by the caller; every PGD is on the list, or will be copied from the
+        // reference under the lock that is held here.
+        unsafe { reference.mark_synced(range) };
     }
 }

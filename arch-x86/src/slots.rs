@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use kernel_sync::OutOfHeap;
+use kernel_sync::atomic::Ordering;
 use mm_generic::arch::{PgdAllocError, PopulateError};
 use mm_generic::frames::{Frame, Frames};
 use mm_generic::kernel_range::KernelRange;
@@ -50,13 +51,17 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
     /// # Errors
     ///
     /// [`SetupError::Reference`] when a private slot is out of range or in use already,
-    /// [`SetupError::NoKernelPmd`] for PAE boot tables without one.
+    /// [`SetupError::NoKernelPmd`] for PAE boot tables without one, [`SetupError::Root`] when CR3 cannot point to `root`.
     pub fn adopt(
         geometry: G,
         frames: &'static F,
         root: Frame,
         private: Vec<usize>,
     ) -> Result<Self, SetupError> {
+        let bits = G::CR3_BITS;
+        if root.phys() >> bits != 0 {
+            return Err(PgdAllocError::RootTooHigh { frame: root, bits }.into());
+        }
         let tables = Tables::new(geometry, frames);
         let table = slot_table(&tables, root).ok_or(SetupError::NoKernelPmd { root })?;
         let slots = &G::Word::table(frames, table)[first_slot::<G>()..][..geometry.slots()];
@@ -88,7 +93,7 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
         &self.reference
     }
 
-    /// The slots of the PGD at `root`.
+    /// The slots of the PGD at `root`, to be completed by [`ReferencePgd`]'s methods.
     ///
     /// The shared-level check of the 2015 patch: late init fills top-level entries where what is below
     /// them is shared, and entries of the mm's own PMD where it is not.
@@ -96,11 +101,31 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
     /// # Panics
     ///
     /// When `root` is not a root that [`Slots::alloc_root`] made.
+    ///
+    /// # Safety
+    ///
+    /// `root` is live, and nothing is stored in its slots but what the reference holds: an entry is never
+    /// changed and never cleared.
     #[inline]
-    pub fn of(&self, root: Frame) -> &[<G::Word as Word>::Atomic] {
+    pub unsafe fn of(&self, root: Frame) -> &[<G::Word as Word>::Atomic] {
         let table = slot_table(&self.tables, root)
             .expect("a PAE root with private PMDs has its kernel PMD from alloc_root on");
         &G::Word::table(self.tables.frames(), table)[first_slot::<G>()..]
+    }
+
+    /// What the PGD at `root` holds in `slot`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Slots::of`], and when `slot` is not below the number of slots.
+    ///
+    /// # Safety
+    ///
+    /// `root` is live.
+    #[must_use]
+    pub unsafe fn entry_of(&self, root: Frame, slot: usize) -> G::Word {
+        // SAFETY: the caller's promise; nothing is stored.
+        G::Word::load(&unsafe { self.of(root) }[slot], Ordering::Acquire)
     }
 
     /// The slots that `range` touches.
@@ -156,7 +181,8 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
         for slot in missing {
             entries.add(slot)?;
         }
-        self.reference.populate(&mut entries.entries);
+        // SAFETY: tables made in `add`, zeroed, which nobody frees once they are in the reference.
+        unsafe { self.reference.populate(&mut entries.entries) };
         // What another grower populated first stays in `entries`, and its tables are freed here.
         Ok(())
     }

@@ -33,11 +33,13 @@ pub(crate) fn sync_global_pgds<G: Geometry, F: Frames>(
     let range = slots.range(range);
     reference_stored_before_walk();
     walk.for_each_pgd(&mut |pgd| {
-        let table = slots.of(pgd.root());
+        // SAFETY: the walk keeps the PGD alive; `fill` stores what the reference holds.
+        let table = unsafe { slots.of(pgd.root()) };
         for slot in range.clone() {
             reference.fill(table, slot);
         }
     });
     // After the walk, never before: who finds the slots synced uses the addresses at once.
-    reference.mark_synced(range);
+    // SAFETY: populated by the caller, and the walk above has ended.
+    unsafe { reference.mark_synced(range) };
 }

@@ -59,7 +59,12 @@ pub enum PopulateError {
 }
 
 /// The PGDs that a walk visits. mm-generic implements it; architectures only call it.
-pub trait PgdWalk<P> {
+///
+/// # Safety
+///
+/// An implementer promises that [`PgdWalk::for_each_pgd`] visits what it says: slots are marked synced on
+/// the strength of it.
+pub unsafe trait PgdWalk<P> {
     /// Calls `visit` for the PGD of every mm that a CPU may load.
     ///
     /// Every mm that was published before the call is visited, tasks first and CPUs second, some

@@ -193,8 +193,13 @@ impl<W: Word> ReferencePgd<W> {
         self.synced.contains_all(slots)
     }
 
-    /// Marks `slots` synced. To be called after the walk that brought them to every PGD.
-    pub fn mark_synced(&self, slots: core::ops::Range<usize>) {
+    /// Marks `slots` synced: from here on growths hand out their addresses.
+    ///
+    /// # Safety
+    ///
+    /// The slots are populated, and a walk that began after that, behind a full barrier, has brought them
+    /// to every PGD that a CPU may load.
+    pub unsafe fn mark_synced(&self, slots: core::ops::Range<usize>) {
         let _writer = self.update.lock();
         for slot in slots {
             self.synced.insert(slot);
@@ -216,7 +221,11 @@ impl<W: Word> ReferencePgd<W> {
     /// # Panics
     ///
     /// When a slot is not below [`ReferencePgd::len`].
-    pub fn populate(&self, entries: &mut Vec<(usize, W)>) {
+    ///
+    /// # Safety
+    ///
+    /// Each entry points to an initialised table that is the kernel's for ever: every PGD will point to it.
+    pub unsafe fn populate(&self, entries: &mut Vec<(usize, W)>) {
         let _writer = self.update.lock();
         let mut stored = false;
         entries.retain(|&(slot, entry)| {
@@ -333,7 +342,8 @@ mod tests {
             .filter(|&slot| is_populated(slot))
             .map(|slot| (slot, 1000 + slot as u64))
             .collect();
-        reference.populate(&mut entries);
+        // SAFETY: no MMU uses these tables.
+        unsafe { reference.populate(&mut entries) };
 
         let copy = table(|_| 7);
         // SAFETY: nobody else has the table.

@@ -37,7 +37,8 @@ impl<'a, K: Kernel> Walk<'a, K> {
     }
 }
 
-impl<K: Kernel> PgdWalk<Pgd<K>> for Walk<'_, K> {
+// SAFETY: `Walkers` promises to find every mm, in these two steps and in this order.
+unsafe impl<K: Kernel> PgdWalk<Pgd<K>> for Walk<'_, K> {
     fn for_each_pgd(&self, visit: &mut dyn FnMut(&Pgd<K>)) {
         let walkers = self.init_mm.walkers();
         // Tasks first. A task that exits between the two loops leaves its mm loaded, and the

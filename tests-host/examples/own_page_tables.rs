@@ -254,7 +254,8 @@ impl ArchPgd for SharedRoot {
     fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {
         let missing = Self::slots(range).filter(|&slot| !self.reference.is_populated(slot));
         let mut entries = self.tables.make(missing)?;
-        self.reference.populate(&mut entries);
+        // SAFETY: fresh tables, which stay the kernel's once they are in the reference.
+        unsafe { self.reference.populate(&mut entries) };
         self.tables.discard(entries);
         Ok(())
     }
@@ -271,7 +272,8 @@ impl ArchPgd for SharedRoot {
                 self.reference.fill(self.kernel_half_of(*pgd), slot);
             }
         });
-        self.reference.mark_synced(Self::slots(range));
+        // SAFETY: populated before, and the walk above has ended.
+        unsafe { self.reference.mark_synced(Self::slots(range)) };
     }
 }
 

@@ -132,7 +132,8 @@ impl<G: Geometry, F: Frames> ArchPgd for Chosen<G, F> {
 /// A walk over PGDs that are all [`ChosenPgd::Late`].
 struct OfLate<'a>(&'a dyn PgdWalk<ChosenPgd>);
 
-impl PgdWalk<LatePgd> for OfLate<'_> {
+// SAFETY: visits what the walk inside visits.
+unsafe impl PgdWalk<LatePgd> for OfLate<'_> {
     fn for_each_pgd(&self, visit: &mut dyn FnMut(&LatePgd)) {
         self.0.for_each_pgd(&mut |pgd| match pgd {
             ChosenPgd::Late(pgd) => visit(pgd),
@@ -144,7 +145,8 @@ impl PgdWalk<LatePgd> for OfLate<'_> {
 /// A walk over PGDs that are all [`ChosenPgd::Locked`].
 struct OfLocked<'a>(&'a dyn PgdWalk<ChosenPgd>);
 
-impl PgdWalk<LockedPgd> for OfLocked<'_> {
+// SAFETY: visits what the walk inside visits.
+unsafe impl PgdWalk<LockedPgd> for OfLocked<'_> {
     fn for_each_pgd(&self, visit: &mut dyn FnMut(&LockedPgd)) {
         self.0.for_each_pgd(&mut |pgd| match pgd {
             ChosenPgd::Locked(pgd) => visit(pgd),

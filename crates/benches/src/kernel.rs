@@ -221,7 +221,8 @@ struct EveryMm<'a, A: ArchPgd> {
     rcu: &'a RcuGuard<K<A>>,
 }
 
-impl<A: ArchPgd> PgdWalk<A::Pgd> for EveryMm<'_, A> {
+// SAFETY: `Tasks` finds every mm, in these two steps and in this order.
+unsafe impl<A: ArchPgd> PgdWalk<A::Pgd> for EveryMm<'_, A> {
     fn for_each_pgd(&self, visit: &mut dyn FnMut(&A::Pgd)) {
         self.walkers.for_each_published(self.rcu, &mut |mm: &Mm<K<A>>| visit(mm.pgd()));
         self.walkers.for_each_loaded(self.rcu, &mut |mm: &Mm<K<A>>| visit(mm.pgd()));

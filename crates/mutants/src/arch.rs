@@ -55,7 +55,8 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
         let reference = self.slots.reference();
         let entries: Vec<G::Word> =
             (0..reference.len()).map(|slot| reference.entry(slot)).collect();
-        let table = self.slots.of(pgd.root);
+        // SAFETY: a broken promise on purpose: what is stored may be older than what is there.
+        let table = unsafe { self.slots.of(pgd.root) };
         for (cell, entry) in table.iter().zip(entries) {
             G::Word::store(cell, entry, Ordering::Release);
         }
@@ -68,7 +69,8 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
         if now == Stamp::from_u64(pgd.stamp.load(Ordering::Relaxed)) {
             return;
         }
-        reference.fill_populated(self.slots.of(pgd.root));
+        // SAFETY: the caller keeps the PGD alive; what is stored is what the reference holds.
+        reference.fill_populated(unsafe { self.slots.of(pgd.root) });
         pgd.stamp.store(now.to_u64(), Ordering::Relaxed);
     }
 }
@@ -139,14 +141,17 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
         let (reference, slots) = (self.slots.reference(), self.slots.range(range));
         self.barrier(Mutant::WalkBarrierGone, Mutant::WalkBarrierWeak);
         if self.is(Mutant::SyncedBeforeWalk) {
-            reference.mark_synced(slots.clone());
+            // SAFETY: a broken promise on purpose: the walk has not begun.
+            unsafe { reference.mark_synced(slots.clone()) };
         }
         walk.for_each_pgd(&mut |pgd| {
-            let table = self.slots.of(pgd.root);
+            // SAFETY: the walk keeps the PGD alive; `fill` stores what the reference holds.
+            let table = unsafe { self.slots.of(pgd.root) };
             for slot in slots.clone() {
                 reference.fill(table, slot);
             }
         });
-        reference.mark_synced(slots);
+        // SAFETY: the walk above has ended, right or wrong.
+        unsafe { reference.mark_synced(slots) };
     }
 }

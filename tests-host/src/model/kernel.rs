@@ -288,7 +288,8 @@ impl<A: ModelArch> World<A> {
 
     fn check_slot(&self, mm: &Mm<Model<A>>, slot: usize) {
         let slots = self.init_mm().arch().slots();
-        let entry = slots.of(mm.root())[slot].load(Ordering::Acquire);
+        // SAFETY: `mm` keeps its root alive.
+        let entry = unsafe { slots.entry_of(mm.root(), slot) };
         assert_ne!(entry, 0, "slot {slot} was handed out and is missing in an mm");
         assert_eq!(entry, slots.reference().entry(slot), "slot {slot} differs from the reference");
     }

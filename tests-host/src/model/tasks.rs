@@ -204,7 +204,8 @@ impl TaskWorld {
         let Some(mm) = loaded.get(&rcu) else { return };
         if self.grown.load(Ordering::Acquire) {
             let slots = self.init_mm().arch().slots();
-            let entry = slots.of(mm.root())[0].load(Ordering::Acquire);
+            // SAFETY: `mm` keeps its root alive.
+            let entry = unsafe { slots.entry_of(mm.root(), 0) };
             assert_ne!(entry, 0, "the slot was handed out and is missing in an mm");
         }
     }

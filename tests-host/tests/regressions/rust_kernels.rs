@@ -22,7 +22,7 @@ tests_host::on_every_machine!(
 
 /// An entry of a live table, for whoever reaches it: an atomic, behind a shared reference.
 type Entry<G> = <<G as Geometry>::Word as Word>::Atomic;
-type SlotsOf<G> = fn(&Slots<G, HostFrames>, Frame) -> &[Entry<G>];
+type SlotsOf<G> = unsafe fn(&Slots<G, HostFrames>, Frame) -> &[Entry<G>];
 type Fill<G> = fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>], usize);
 type FillAll<G> = fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>]);
 

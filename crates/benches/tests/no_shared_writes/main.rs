@@ -77,7 +77,8 @@ impl<A: ArchPgd> Watched<A> {
         let (init_mm, of_heap): (&InitMm<K<A>>, _) = heap::in_own_pages(|| {
             let slots = Slots::with_empty_reference(geometry, frames).expect("frames enough");
             // For PAE with private PMDs this is the PMD, which is where the slots are.
-            let table = slots.of(slots.root()).as_ptr().addr();
+            // SAFETY: the reference lives, and nothing is stored.
+            let table = unsafe { slots.of(slots.root()) }.as_ptr().addr();
             reference = page_of(table);
             &*Box::leak(Box::new(InitMm::new(scheme(slots), frames, tasks)))
         });

@@ -118,7 +118,9 @@ impl<Q: WaitQueue> FdTable<Q> {
     ) -> Result<i32, Errno> {
         let mut table = self.table.lock();
         let at = table.lowest_free(least);
-        table.put(at, Slot { file, cloexec }).map(|_| at as i32)
+        table.reserve(at)?;
+        table.put(at, Slot { file, cloexec });
+        Ok(at as i32)
     }
 
     /// Closes a descriptor.
@@ -230,10 +232,11 @@ impl<Q: WaitQueue> FdTable<Q> {
         let mut table = self.table.lock();
         let file = table.slot(old)?.file.clone();
         let at = usize::try_from(new).map_err(|_| Errno::BADF)?;
-        let replaced = match table.put(at, Slot { file, cloexec }) {
-            Err(Errno::MFILE) => return Err(Errno::BADF),
-            result => result?,
-        };
+        table.reserve(at).map_err(|error| match error {
+            Errno::MFILE => Errno::BADF,
+            error => error,
+        })?;
+        let replaced = table.put(at, Slot { file, cloexec });
         drop(table);
         drop(replaced);
         Ok(new)
@@ -291,8 +294,8 @@ impl<Q: WaitQueue> Table<Q> {
         rest.iter().position(Option::is_none).map_or(start.max(self.slots.len()), |at| start + at)
     }
 
-    /// Fills the slot `at` and returns what was in it.
-    fn put(&mut self, at: usize, slot: Slot<Q>) -> Result<Option<Slot<Q>>, Errno> {
+    /// Makes the table long enough for the slot `at`.
+    fn reserve(&mut self, at: usize) -> Result<(), Errno> {
         if at >= self.limit {
             return Err(Errno::MFILE);
         }
@@ -300,11 +303,16 @@ impl<Q: WaitQueue> Table<Q> {
             self.slots.try_reserve(at + 1 - self.slots.len()).map_err(|_| Errno::NOMEM)?;
             self.slots.resize(at + 1, None);
         }
+        Ok(())
+    }
+
+    /// Fills the slot `at`, which is there, and returns what was in it.
+    fn put(&mut self, at: usize, slot: Slot<Q>) -> Option<Slot<Q>> {
         let old = self.slots[at].replace(slot);
         if at == self.lowest {
             self.lowest = self.lowest_free(at);
         }
-        Ok(old)
+        old
     }
 
     /// Empties the slot of `fd` and returns what was in it.

@@ -45,9 +45,12 @@
 //!
 //! # Contexts
 //!
-//! Locks are short spin locks for process context. Nothing here may be called from an interrupt
-//! handler: a received byte goes into a ring there, and from a thread (or on the way back to user
-//! mode) to [`tty::Tty::input`]. Buffers are kernel memory, so no page fault happens under a lock.
+//! Locks are spin locks for process context. Nothing here may be called from an interrupt handler: a
+//! received byte goes into a ring there, and from a thread (or on the way back to user mode) to
+//! [`tty::Tty::input`]. Buffers are kernel memory, so no page fault happens under a lock.
+//!
+//! A lock is held while a buffer is copied. So the kernel passes long transfers in pieces; only a
+//! write of up to [`pipe::ATOMIC`] bytes has to be one piece.
 #![no_std]
 #![forbid(unsafe_code)]
 

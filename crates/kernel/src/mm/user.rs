@@ -27,8 +27,12 @@ unsafe extern "C" {
     fn probe_read(from: *const u64, to: &mut u64) -> bool;
 }
 
-/// Checks that the range lies in the user half, whatever is mapped there.
-fn check(address: u64, len: usize) -> Result<(), BadAddress> {
+/// Checks that the range lies in the user half, whatever is mapped there (`access_ok`).
+///
+/// # Errors
+///
+/// [`BadAddress`] when it does not.
+pub fn check(address: u64, len: usize) -> Result<(), BadAddress> {
     match address.checked_add(len as u64) {
         Some(end) if end <= USER_END => Ok(()),
         _ => Err(BadAddress { address, len, copied: 0 }),

@@ -3,7 +3,7 @@
 use super::user::buffer;
 use super::{Answer, Call, Failure};
 use crate::cpu::clock;
-use crate::mm::user::{copy_from_user, copy_to_user, read_u32, read_u64};
+use crate::mm::user::{self, copy_from_user, copy_to_user, read_u32, read_u64};
 use crate::sched::{Current, Patience, Woken, sleep_until};
 use crate::signal::action::Action;
 use crate::signal::info::Info;
@@ -113,6 +113,14 @@ struct Piece {
     len: usize,
 }
 
+impl Piece {
+    /// Refuses what no program can have, before anything is read or written.
+    fn new(address: u64, len: usize) -> Result<Self, Failure> {
+        user::check(address, len)?;
+        Ok(Self { address, len })
+    }
+}
+
 /// The pieces of a read or write: one, or those of an `iovec` array.
 fn pieces(address: u64, count: u64) -> Result<alloc::vec::Vec<Piece>, Failure> {
     if count > IOV_MAX {
@@ -125,7 +133,7 @@ fn pieces(address: u64, count: u64) -> Result<alloc::vec::Vec<Piece>, Failure> {
         if len > i64::MAX as u64 {
             return Err(Errno::INVAL.into());
         }
-        all.push(Piece { address, len: len as usize });
+        all.push(Piece::new(address, len as usize)?);
     }
     Ok(all)
 }
@@ -213,12 +221,12 @@ fn write_pieces(call: &Call<'_>, pieces: &[Piece], at: At) -> Answer {
     Ok(total as u64)
 }
 
-fn one_piece(call: &Call<'_>) -> Result<[Piece; 1], Errno> {
+fn one_piece(call: &Call<'_>) -> Result<[Piece; 1], Failure> {
     let len = call.arg(2);
     if len > i64::MAX as u64 {
-        return Err(Errno::INVAL);
+        return Err(Errno::INVAL.into());
     }
-    Ok([Piece { address: call.arg(1), len: len as usize }])
+    Ok([Piece::new(call.arg(1), len as usize)?])
 }
 
 pub(super) fn read(call: &Call<'_>) -> Answer {

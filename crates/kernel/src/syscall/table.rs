@@ -4,6 +4,7 @@ use super::{
     Answer, Call, clone, ids, info, io, memory, path, poll, process, signals, sync, times, unknown,
 };
 use crate::sched::schedule;
+use files::Errno;
 use kernel_sync::atomic::Ordering;
 
 /// Answers system call `number`.
@@ -157,6 +158,8 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         435 => clone::clone3(c),
         436 => io::close_range(c),
         439 => path::access(&path::at(c, 0)?, a(2), a(3)),
+        // rseq: the C libraries ask and go on without.
+        334 => Err(Errno::NOSYS.into()),
         number => unknown(number),
     }
 }

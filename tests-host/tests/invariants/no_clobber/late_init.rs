@@ -45,7 +45,8 @@ fn late_init_does_not_store_what_it_read_over_what_came_since() {
         let (published, old) = new.publish(TaskMm(&*task));
         let walk = || {
             assert_eq!(machine.slots_of(root)[0], 0, "late init has read, and not stored");
-            machine.reference().fill(machine.slots().of(root), 0);
+            // SAFETY: the new mm keeps its root alive; `fill` stores what the reference holds.
+            machine.reference().fill(unsafe { machine.slots().of(root) }, 0);
             let word = machine.slots_of(root)[0];
             machine.shape().set_slot(machine.frames(), root, 0, word | MARK);
         };

@@ -315,6 +315,9 @@ impl Inode {
 
     /// Sets the times of access and modification.
     pub(crate) fn set_times(&self, accessed: SetTime, modified: SetTime) {
+        if (accessed, modified) == (SetTime::Keep, SetTime::Keep) {
+            return;
+        }
         let now = self.volume.now();
         let pick = |which, old| match which {
             SetTime::Keep => old,

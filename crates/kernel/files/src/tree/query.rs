@@ -71,12 +71,16 @@ impl<Q: WaitQueue> FileSystem<Q> {
         self.lookup(from, path, follow)?.access(mode)
     }
 
-    /// Returns where a symbolic link leads.
+    /// Returns where a symbolic link leads: the one at `path`, or for the empty path `from` itself, which
+    /// may have been opened with O_PATH.
     ///
     /// # Errors
     ///
     /// As [`FileSystem::lookup`], and [`Errno::INVAL`] for what is no link.
     pub fn readlink(&self, from: &Node, path: &[u8]) -> Result<Vec<u8>, Errno> {
+        if path.is_empty() && from.kind() == FileType::Symlink {
+            return self.target_of(from);
+        }
         let node = self.lookup(from, path, Follow::No)?;
         if node.kind() == FileType::Symlink { self.target_of(&node) } else { Err(Errno::INVAL) }
     }

@@ -399,6 +399,10 @@ fn links_are_followed_forty_times() {
     assert_eq!(world.cat("/tmp/x").as_deref(), Ok(&b"through"[..]));
     assert_eq!(world.files.canonical(&world.root, b"t/./x").as_deref(), Ok(&b"/tmp/x"[..]));
     assert_eq!(world.files.readlink(&world.root, b"tmp"), Err(Errno::INVAL));
+    assert_eq!(world.files.readlink(&world.root, b""), Err(Errno::NOENT));
+    let place = world.open("t", OpenFlags::PATH | OpenFlags::NOFOLLOW).expect("a link");
+    let link = place.node().expect("a place");
+    assert_eq!(world.files.readlink(link, b"").as_deref(), Ok(&b"/tmp/../tmp/"[..]));
     assert_eq!(world.symlink("", "empty"), Err(Errno::NOENT));
     assert_eq!(world.symlink(&"x".repeat(4096), "long"), Err(Errno::NAMETOOLONG));
 }
@@ -621,6 +625,45 @@ fn a_broken_initramfs_is_reported_with_the_entry() {
     );
     let error = world.files.unpack(Entries::new(&bad[..150])).expect_err("cut off");
     assert!(error.to_string().contains("cut off"), "{error}");
+}
+
+/// Threads that create, move and remove the same few names, against each other.
+#[test]
+fn changes_and_walks_of_many_threads_leave_a_sound_tree() {
+    extern crate std;
+    let world = world();
+    for name in ["t", "t/a", "t/b", "t/a/b"] {
+        world.mkdir(name).expect("free");
+    }
+    std::thread::scope(|scope| {
+        for seed in 1..=4_u32 {
+            let world = &world;
+            scope.spawn(move || {
+                let mut state = seed;
+                let mut pick = |from: &[&'static str]| {
+                    // Xorshift: enough to mix calls.
+                    state ^= state << 13;
+                    state ^= state >> 17;
+                    state ^= state << 5;
+                    from[state as usize % from.len()]
+                };
+                let paths = ["t/a", "t/b", "t/a/b", "t/b/a", "t/a/b/c", "t/b/a/c", "t/c"];
+                for _ in 0..3_000 {
+                    let (one, two) = (pick(&paths), pick(&paths));
+                    let _ = match pick(&["mkdir", "rmdir", "put", "unlink", "rename", "list"]) {
+                        "mkdir" => world.mkdir(one),
+                        "rmdir" => world.rmdir(one),
+                        "put" => world.open(one, OpenFlags::CREAT | WRITE).map(|_| ()),
+                        "unlink" => world.unlink(one),
+                        "rename" => world.rename(one, two),
+                        _ => world.ls(one).map(|_| ()),
+                    };
+                }
+            });
+        }
+    });
+    // Checks links and paths of all that is left.
+    Model::read(&world, "/t");
 }
 
 /// What a name stands for in the model.
