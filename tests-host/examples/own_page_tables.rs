@@ -8,7 +8,7 @@
 //! * [`SeparateRoot`]: the kernel has a root of its own, as with arm64's TTBR1. There is nothing to do late, and the hook
 //!   stays as it is: empty.
 //!
-//! `cargo run -p tests-host --example own_page_tables [--features pgd-init-late]`
+//! `cargo run -p tests-host --example own_page_tables [--no-default-features]`
 
 use std::ops::{ControlFlow, Range};
 

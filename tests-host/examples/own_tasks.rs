@@ -5,7 +5,7 @@
 //! the CPUs), and gives it what any kernel has: frames, RCU, a way to load CR3 (`Kernel`). It gets
 //! fork, exit and growth without a lock between them; without the feature, the same with one.
 //!
-//! `cargo run -p tests-host --example own_tasks [--features pgd-init-late]`
+//! `cargo run -p tests-host --example own_tasks [--no-default-features]`
 
 use std::array;
 use std::cell::Cell;

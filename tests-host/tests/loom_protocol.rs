@@ -1,6 +1,6 @@
 //! The protocol on the product's own code, in every interleaving that loom explores.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test -p tests-host --release --features pgd-init-late --test loom_protocol`
+//! `RUSTFLAGS="--cfg loom" cargo test -p tests-host --release --test loom_protocol`
 //!
 //! Bounds: without one where that takes seconds, otherwise with as many preemptions as do (five or six for two threads, two
 //! or three for three; CHESS's experience is that races need two). Each scenario is run on the product and must

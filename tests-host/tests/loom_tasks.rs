@@ -1,6 +1,6 @@
 //! The protocol through the product's whole path: `copy_process`, `exec_mmap`, `exit`, the task list and its walk.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test -p tests-host --release --features pgd-init-late --test loom_tasks`
+//! `RUSTFLAGS="--cfg loom" cargo test -p tests-host --release --test loom_tasks`
 //!
 //! Two threads and at most four preemptions each: the path is long, and what is new here against
 //! `loom_protocol` is the order of its steps, which more preemptions could not rearrange.

@@ -54,7 +54,8 @@ fn exception(frame: &mut TrapFrame) {
 fn page_fault(frame: &mut TrapFrame) {
     // Before anything else can fault.
     let address = Cr2::read_raw();
-    if !frame.from_user() && !(address < USER_END && trap::may_fault(frame)) {
+    let is_ours = frame.from_user() || (address < USER_END && trap::may_fault(frame));
+    if !is_ours {
         return unhandled_exception(frame);
     }
     // Whoever copies from or to user memory has interrupts on: pages are brought in under locks that

@@ -16,7 +16,9 @@ fn rdrand() -> Option<u64> {
     }
     let (value, valid): (u64, u8);
     // SAFETY: CPUID has the instruction; it changes its operand and the flags.
-    unsafe { asm!("rdrand {}", "setc {}", out(reg) value, out(reg_byte) valid, options(nomem, nostack)) };
+    unsafe {
+        asm!("rdrand {}", "setc {}", out(reg) value, out(reg_byte) valid, options(nomem, nostack));
+    }
     (valid != 0).then_some(value)
 }
 

@@ -205,9 +205,21 @@ pub fn put(frame: Frame) -> bool {
     true
 }
 
+/// Frames that single ones are not taken from: one in 32.
+///
+/// They are for blocks, that is, for the heap. Programs use single frames, for pages, tables and kernel stacks,
+/// and are told when there are none; the kernel's own data structures mostly cannot do without.
+fn reserve() -> usize {
+    total() / 32
+}
+
 fn refill(cache: &mut Cache) -> Result<(), OutOfFrames> {
     let mut buddy = BUDDY.lock();
     let buddy = buddy.as_mut().ok_or(OutOfFrames { order: 0, free: 0 })?;
+    let free = buddy.free_frames();
+    if free < reserve() + BATCH {
+        return Err(OutOfFrames { order: 0, free });
+    }
     while cache.len < BATCH {
         match buddy.alloc(0) {
             Some(number) => {

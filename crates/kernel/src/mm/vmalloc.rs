@@ -131,8 +131,7 @@ impl Mapping {
         let address = self.start + self.pages * PAGE_SIZE;
         let rights = Prot::READ | Prot::WRITE;
         let area = AREA.lock();
-        let mapped =
-            init_mm().map_kernel(area.slot_of(address), address, theirs(frame), rights);
+        let mapped = init_mm().map_kernel(area.slot_of(address), address, theirs(frame), rights);
         if let Err(error) = mapped {
             allocator::put(frame);
             return Err(error.into());

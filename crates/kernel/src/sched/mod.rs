@@ -12,20 +12,27 @@ mod tick;
 mod wait;
 
 pub use entity::{Entity, State};
-pub use run_queue::{leave_for_good, schedule, should_give_way, wake, wake_if, wake_new};
 pub(crate) use run_queue::finish_switch;
+pub use run_queue::{leave_for_good, schedule, should_give_way, wake, wake_if, wake_new};
 pub use wait::{Patience, WaitQueue, Woken, sleep_stopped, sleep_until};
 
 use crate::cpu::area;
-use crate::rcu;
 use crate::task::{Task, TaskRef};
+use crate::{println, rcu, report};
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use kernel_sync::RcuArc;
 
-/// Takes the timer and the scheduler's interrupts over.
+/// Takes the timer and the scheduler's interrupts over, and lets reports name the task.
 pub fn install() {
     tick::install();
+    report::set_task_description(|| match try_current() {
+        Some(task) => {
+            let (pid, process, kind) = (task.pid(), task.process().pid(), task.kind());
+            println!("task: {pid} of process {process}, {kind:?}");
+        }
+        None => println!("task: none, the idle loop"),
+    });
 }
 
 /// The task that executes this code. Valid on its own stack, which the type cannot leave: it is

@@ -28,6 +28,7 @@ use super::tick;
 use crate::cpu::area::{self, cpu_index};
 use crate::cpu::local::{CpuLocal, Padded};
 use crate::cpu::{MAX_CPUS, ipi, smp};
+use crate::os::Os;
 use crate::os::loaded_here;
 use crate::sync::{IrqGuard, IrqMutex};
 use crate::task::context::{self, Context};
@@ -36,7 +37,6 @@ use core::cell::Cell;
 use kernel_fork::copy_process::RunnableTask;
 use kernel_sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use kernel_sync::smp_mb;
-use crate::os::Os;
 
 /// One processor's tasks.
 struct RunQueue {
@@ -45,9 +45,8 @@ struct RunQueue {
     running: Option<TaskRef>,
 }
 
-static QUEUES: [Padded<IrqMutex<RunQueue>>; MAX_CPUS] = [const {
-    Padded(IrqMutex::new(RunQueue { ready: TaskList::new(), running: None }))
-}; MAX_CPUS];
+static QUEUES: [Padded<IrqMutex<RunQueue>>; MAX_CPUS] =
+    [const { Padded(IrqMutex::new(RunQueue { ready: TaskList::new(), running: None })) }; MAX_CPUS];
 
 /// Tasks on each processor, the running one included. A hint for balancing.
 static LOAD: [Padded<AtomicUsize>; MAX_CPUS] = [const { Padded(AtomicUsize::new(0)) }; MAX_CPUS];
@@ -199,6 +198,10 @@ fn steal(here: usize) -> Option<TaskRef> {
 /// runnable and alone, and otherwise when it has been woken and its turn has come.
 ///
 /// Everything that belongs to the processor ends before: no lock and no RCU guard is held.
+///
+/// # Panics
+///
+/// When the next task's mm is not ready, which making it runnable excludes.
 pub fn schedule() {
     let irqs_off = IrqGuard::disable();
     let cpu = cpu_index();

@@ -3,10 +3,10 @@
 //! A waiter stays on a queue until it takes itself off: who wakes only makes it runnable. So a
 //! handler that wakes never drops a reference, which might be the last one.
 
+use super::current;
 use super::entity::State;
 use super::run_queue::{schedule, wake};
 use super::tick::WakeUp;
-use super::current;
 use crate::cpu::clock;
 use crate::sync::IrqMutex;
 use crate::task::TaskRef;

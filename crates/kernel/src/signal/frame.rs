@@ -10,6 +10,7 @@
 //! ```
 
 use super::action::{Action, ActionFlags};
+use super::deliver::NOT_A_CALL;
 use super::info::{self, Info};
 use super::numbers::SignalSet;
 use super::state::AlternateStack;
@@ -18,7 +19,6 @@ use crate::layout::USER_END;
 use crate::mm::user::{copy_from_user, copy_to_user};
 use crate::task::Parts;
 use crate::task::context::FxState;
-use super::deliver::NOT_A_CALL;
 use thiserror::Error;
 
 const RED_ZONE: u64 = 128;
@@ -171,9 +171,24 @@ pub fn restore(frame: &mut TrapFrame) -> Result<(SignalSet, AlternateStack), Bad
     }
     let f = &mut *frame;
     for (n, place) in [
-        &mut f.r8, &mut f.r9, &mut f.r10, &mut f.r11, &mut f.r12, &mut f.r13, &mut f.r14,
-        &mut f.r15, &mut f.rdi, &mut f.rsi, &mut f.rbp, &mut f.rbx, &mut f.rdx, &mut f.rax,
-        &mut f.rcx, &mut f.rsp, &mut f.rip, &mut f.rflags,
+        &mut f.r8,
+        &mut f.r9,
+        &mut f.r10,
+        &mut f.r11,
+        &mut f.r12,
+        &mut f.r13,
+        &mut f.r14,
+        &mut f.r15,
+        &mut f.rdi,
+        &mut f.rsi,
+        &mut f.rbp,
+        &mut f.rbx,
+        &mut f.rdx,
+        &mut f.rax,
+        &mut f.rcx,
+        &mut f.rsp,
+        &mut f.rip,
+        &mut f.rflags,
     ]
     .into_iter()
     .enumerate()

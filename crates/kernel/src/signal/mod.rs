@@ -10,6 +10,6 @@ pub mod send;
 mod state;
 mod stop;
 
-pub use frame::{restore, BadFrame};
+pub use frame::{BadFrame, restore};
 pub use numbers::{DefaultAction, Signal, SignalSet};
 pub use state::{AlternateStack, ThreadSignals};

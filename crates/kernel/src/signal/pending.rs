@@ -76,7 +76,9 @@ impl Pending {
     }
 
     fn publish(&self, infos: &[Info]) {
-        let set = infos.iter().fold(SignalSet::default(), |set, info| set.with(SignalSet::of(info.signal)));
+        let set = infos
+            .iter()
+            .fold(SignalSet::default(), |set, info| set.with(SignalSet::of(info.signal)));
         self.set.store(set.0, Ordering::Release);
     }
 }

@@ -30,7 +30,8 @@ fn prepare(target: &Task, signal: Signal) -> bool {
         process.set_stopped(false);
     }
     // What is ignored now may be caught when it is unblocked.
-    target.parts().signals.blocked().contains(signal) || !target.parts().action(signal).ignores(signal)
+    target.parts().signals.blocked().contains(signal)
+        || !target.parts().action(signal).ignores(signal)
 }
 
 fn discard_everywhere(target: &Task, signals: SignalSet) {

@@ -30,9 +30,7 @@ pub(super) fn stop(me: &Current, signal: Signal) {
 /// Sleeps as long as the running task's process is stopped.
 pub(super) fn wait_while_stopped(me: &Current) {
     let parts = me.parts();
-    sleep_stopped(|| {
-        (!parts.process.is_stopped() || parts.is_killed()).then_some(())
-    });
+    sleep_stopped(|| (!parts.process.is_stopped() || parts.is_killed()).then_some(()));
 }
 
 /// Lets the process of `target` go on, if it is stopped.

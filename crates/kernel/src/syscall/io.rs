@@ -51,8 +51,8 @@ fn check_foreground(me: &Current, file: &OpenFile, access: Access) -> Result<(),
     };
     let parts = me.parts();
     let signal = Signal::new(raised.signal as u64).ok_or(Errno::IO)?;
-    let evades = parts.signals.blocked().contains(signal)
-        || parts.action(signal).handler == Action::IGNORE;
+    let evades =
+        parts.signals.blocked().contains(signal) || parts.action(signal).handler == Action::IGNORE;
     if evades {
         return if access == Access::Read { Err(Errno::IO.into()) } else { Ok(()) };
     }
@@ -394,11 +394,8 @@ pub(super) fn eventfd2(call: &Call<'_>) -> Answer {
     const SEMAPHORE: u64 = 1;
     let flags = OpenFlags::from_bits((call.arg(1) & !SEMAPHORE) as u32).ok_or(Errno::INVAL)?;
     let semaphore = call.arg(1) & SEMAPHORE != 0;
-    let file = files::eventfd::open(
-        u64::from(call.arg(0) as u32),
-        semaphore,
-        flags & OpenFlags::NONBLOCK,
-    );
+    let file =
+        files::eventfd::open(u64::from(call.arg(0) as u32), semaphore, flags & OpenFlags::NONBLOCK);
     let cloexec = flags.contains(OpenFlags::CLOEXEC);
     Ok(call.me.parts().fds().insert(file, cloexec)? as u64)
 }

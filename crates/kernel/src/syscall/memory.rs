@@ -123,9 +123,9 @@ pub(super) fn mmap(call: &Call<'_>) -> Answer {
         return Ok(at.start);
     }
     // Above the limit of 47 bits only who asks for it is given anything, and nobody is asked here.
-    let hint = (hint >= MMAP_MIN_ADDR).then_some(hint).filter(|hint| {
-        hint.checked_add(len).is_some_and(|end| end <= USER_END - PAGE_SIZE)
-    });
+    let hint = (hint >= MMAP_MIN_ADDR)
+        .then_some(hint)
+        .filter(|hint| hint.checked_add(len).is_some_and(|end| end <= USER_END - PAGE_SIZE));
     let start = space
         .vmas()
         .find_gap(len, hint, MMAP_BASE)

@@ -92,12 +92,7 @@ fn deadline(address: u64) -> Result<Option<u64>, Failure> {
 }
 
 /// Puts the mask at `address`, if there is one, in place of the thread's while `work` waits.
-fn with_mask(
-    call: &Call<'_>,
-    address: u64,
-    size: u64,
-    work: impl FnOnce() -> Answer,
-) -> Answer {
+fn with_mask(call: &Call<'_>, address: u64, size: u64, work: impl FnOnce() -> Answer) -> Answer {
     if address == 0 {
         return work();
     }

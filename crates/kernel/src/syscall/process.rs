@@ -142,8 +142,7 @@ fn wait(call: &Call<'_>, which: Which, options: u64) -> Result<Option<Change>, F
     if options & WNOHANG != 0 {
         return Ok(look(call, which, options).transpose()?);
     }
-    let change =
-        sleep_until(&[queue], Patience::UntilSignal, None, || look(call, which, options))?;
+    let change = sleep_until(&[queue], Patience::UntilSignal, None, || look(call, which, options))?;
     Ok(Some(change?))
 }
 

@@ -5,7 +5,7 @@ use crate::cpu::clock;
 use crate::mm::user::{copy_to_user, read, read_u64};
 use crate::os::tasks;
 use crate::rcu;
-use crate::sched::{Patience, Woken, WaitQueue, sleep_until};
+use crate::sched::{Patience, WaitQueue, Woken, sleep_until};
 use crate::signal::action::{Action, ActionFlags};
 use crate::signal::info::{Details, Info, SI_TKILL, SI_USER};
 use crate::signal::{AlternateStack, Signal, SignalSet, restore, send};
@@ -138,9 +138,8 @@ pub(super) fn rt_sigtimedwait(call: &Call<'_>) -> Answer {
         address => Some(clock::now().saturating_add(super::user::timespec(address)?)),
     };
     let parts = call.me.parts();
-    let take = || {
-        parts.signals.pending.take_of(wanted).or_else(|| parts.process.pending.take_of(wanted))
-    };
+    let take =
+        || parts.signals.pending.take_of(wanted).or_else(|| parts.process.pending.take_of(wanted));
     // For as long as it waits, these signals are to wake the task.
     let blocked = parts.signals.blocked();
     parts.signals.set_blocked(blocked.without(wanted));

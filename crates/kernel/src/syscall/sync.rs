@@ -33,9 +33,7 @@ pub(super) fn futex(call: &Call<'_>) -> Answer {
         9 => {
             let deadline = match call.arg(3) {
                 0 => None,
-                at if operation & CLOCK_REALTIME != 0 => {
-                    Some(time::since_boot(timespec(at)?))
-                }
+                at if operation & CLOCK_REALTIME != 0 => Some(time::since_boot(timespec(at)?)),
                 at => Some(timespec(at)?),
             };
             wait(call, private, value, deadline, call.arg(5) as u32)
@@ -61,13 +59,7 @@ pub(super) fn futex(call: &Call<'_>) -> Answer {
     }
 }
 
-fn wait(
-    call: &Call<'_>,
-    private: bool,
-    value: u32,
-    deadline: Option<u64>,
-    bits: u32,
-) -> Answer {
+fn wait(call: &Call<'_>, private: bool, value: u32, deadline: Option<u64>, bits: u32) -> Answer {
     match futex::wait(&call.me, call.arg(0), private, value, deadline, bits)? {
         Ok(()) => Ok(0),
         Err(Woken::Deadline) => Err(Errno::TIMEDOUT.into()),

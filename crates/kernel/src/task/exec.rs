@@ -12,9 +12,9 @@ use crate::sched::{Current, Patience, sleep_until};
 use crate::signal::AlternateStack;
 use crate::task::context::FxState;
 use crate::task::init::files;
+use ::files::{Errno, Inode};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use ::files::{Errno, Inode};
 use kernel_exec::elf::{Class, Machine, Target};
 use kernel_exec::exec_mmap::exec_mmap;
 use kernel_exec::load::{Credentials, LoadError, LoadRequest, LoadedImage, Platform, load};
@@ -223,8 +223,7 @@ fn end_other_threads(me: &Current) -> Result<(), Errno> {
     process.close();
     wake_ending(me);
     let alone = || (process.live_threads() == 1).then_some(());
-    let result =
-        sleep_until(&[&parts.process.child_event], Patience::UntilKilled, None, alone);
+    let result = sleep_until(&[&parts.process.child_event], Patience::UntilKilled, None, alone);
     process.reopen();
     parts.process.spare_the_rest();
     parts.set_spared(false);

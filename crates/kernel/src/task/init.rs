@@ -10,8 +10,8 @@ use super::{FileParts, FsContext, NewParts, Parts, ProcessRef, TaskRef, name_of}
 use crate::boot::Machine;
 use crate::cpu::area::cpu_index;
 use crate::cpu::trap::TrapFrame;
-use crate::mm::frames;
 use crate::layout::PAGE_SIZE;
+use crate::mm::frames;
 use crate::os::init_mm;
 use crate::procfs::Proc;
 use crate::sched::{Current, Patience, WaitQueue, current, sleep_until, wake_new};
@@ -19,10 +19,10 @@ use crate::signal::action::Handlers;
 use crate::signal::info::Info;
 use crate::signal::{Signal, SignalSet, send};
 use crate::{random, terminal, time};
+use ::files::{Caller, Errno, FileSystem, Follow, OpenFlags, Setup, UnpackError};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use ::files::{Caller, Errno, FileSystem, Follow, OpenFlags, Setup, UnpackError};
 use handover::cpio::Entries;
 use kernel_fork::copy_process::first_process;
 use kernel_fork::exit::reap;
@@ -143,9 +143,10 @@ pub fn reap_until(main: &TaskRef) -> ExitStatus {
     let me = current();
     let process = me.process();
     loop {
-        let reaped = sleep_until(&[&me.parts().process.child_event], Patience::Endless, None, || {
-            reap(init_mm(), process, |_| true)
-        });
+        let reaped =
+            sleep_until(&[&me.parts().process.child_event], Patience::Endless, None, || {
+                reap(init_mm(), process, |_| true)
+            });
         if let Ok(reaped) = reaped
             && reaped.pid == main.pid()
         {
@@ -179,13 +180,7 @@ pub fn first_program(machine: &Machine) -> Program {
         let path = machine.command_line.value("init").unwrap_or("/bin/sh");
         alloc::vec![path.as_bytes().to_vec()]
     });
-    let envp = [
-        "PATH=/bin:/sbin:/usr/bin:/usr/sbin",
-        "HOME=/",
-        "TERM=vt100",
-        "USER=root",
-        "PWD=/",
-    ];
+    let envp = ["PATH=/bin:/sbin:/usr/bin:/usr/sbin", "HOME=/", "TERM=vt100", "USER=root", "PWD=/"];
     Program {
         path: argv.first().cloned().unwrap_or_default(),
         argv,
