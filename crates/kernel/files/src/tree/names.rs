@@ -30,7 +30,7 @@ impl<Q: WaitQueue> FileSystem<Q> {
     pub fn mkdir(&self, from: &Node, path: &[u8], mode: u32) -> Result<(), Errno> {
         let slot = self.slot_for_new(from, path, true)?;
         let _changes = self.changes.lock();
-        self.check_new(&slot)?;
+        self.check_free(&slot)?;
         let parent = Arc::downgrade(&slot.directory);
         let new = Inode::directory(&self.volume, mode, parent)?;
         slot.directory.names()?.insert(&slot.name, new)?;
@@ -100,7 +100,7 @@ impl<Q: WaitQueue> FileSystem<Q> {
         let slot = self.slot_for_new(new_from, new, false)?;
         let inode = node.inode().ok_or(Errno::XDEV)?;
         let _changes = self.changes.lock();
-        self.check_new(&slot)?;
+        self.check_free(&slot)?;
         if inode.kind() == FileType::Directory {
             return Err(Errno::PERM);
         }
@@ -205,9 +205,6 @@ impl<Q: WaitQueue> FileSystem<Q> {
         if target.is_none() && exchange {
             return Err(Errno::NOENT);
         }
-        if new.directory.names()?.is_removed() {
-            return Err(Errno::NOENT);
-        }
         let is_directory = |inode: &Inode| inode.kind() == FileType::Directory;
         if (old.slash || new.slash && !exchange) && !is_directory(&moved) {
             return Err(Errno::NOTDIR);
@@ -245,7 +242,6 @@ impl<Q: WaitQueue> FileSystem<Q> {
     /// Adds `inode` under the name of `slot`.
     fn insert(&self, slot: &Slot<'_>, inode: Arc<Inode>) -> Result<(), Errno> {
         let _changes = self.changes.lock();
-        self.check_new(slot)?;
         slot.directory.names()?.insert(&slot.name, inode)?;
         slot.directory.touch_contents();
         Ok(())
@@ -302,16 +298,9 @@ impl<Q: WaitQueue> FileSystem<Q> {
         }
     }
 
-    /// Checks again, under `changes`, that the name can be created.
-    fn check_new(&self, slot: &Slot<'_>) -> Result<(), Errno> {
-        let names = slot.directory.names()?;
-        if names.get(&slot.name).is_some() {
-            return Err(Errno::EXIST);
-        }
-        if names.is_removed() {
-            return Err(Errno::NOENT);
-        }
-        Ok(())
+    /// Checks, under `changes`, that the name is free. Other reasons against it come later, as in Linux.
+    fn check_free(&self, slot: &Slot<'_>) -> Result<(), Errno> {
+        if slot.directory.names()?.get(&slot.name).is_some() { Err(Errno::EXIST) } else { Ok(()) }
     }
 
     fn check_not_mounted(&self, inode: &Arc<Inode>) -> Result<(), Errno> {
