@@ -666,6 +666,25 @@ fn changes_and_walks_of_many_threads_leave_a_sound_tree() {
     Model::read(&world, "/t");
 }
 
+/// Between the look-up and the creation somebody else may create the file. Without O_EXCL that is
+/// no error.
+#[test]
+fn creating_a_file_that_somebody_else_creates_opens_it() {
+    extern crate std;
+    let world = world();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..5_000 {
+                    let opened = world.open("f", OpenFlags::CREAT | WRITE);
+                    assert_eq!(opened.map(|_| ()), Ok(()));
+                    let _ = world.unlink("f");
+                }
+            });
+        }
+    });
+}
+
 /// What a name stands for in the model.
 #[derive(Clone, Debug, PartialEq)]
 enum Model {
