@@ -1,12 +1,17 @@
-//! `cargo xtask boot`: the reference kernel in this terminal.
+//! `cargo xtask boot`: the reference kernel in this terminal, with a shell or a program of the host.
 
-use crate::kernel_image;
+use crate::initramfs::Archive;
 use crate::qemu::{self, Ending, Guest, Machine, Serial};
+use crate::{busybox, kernel_image, programs};
 use clap::Args;
+use std::error::Error;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// The machine to boot on.
+/// The machine to boot on, and what to run there.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
     /// Processors
@@ -34,34 +39,111 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "release")]
     profile: String,
     /// Words for the kernel's command line
+    #[arg(long, default_value = "")]
+    append: String,
+    /// Run this static executable of the host instead of a shell, and end with its status
+    #[arg(long, value_name = "FILE", conflicts_with = "script")]
+    program: Option<PathBuf>,
+    /// Run the commands in this file instead of an interactive shell, and end with their status
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// Put this file of the host into the guest's root folder
+    #[arg(long, value_name = "FILE")]
+    add: Vec<PathBuf>,
+    /// Arguments of the program or the script
     #[arg(last = true)]
-    command_line: Vec<String>,
+    arguments: Vec<String>,
 }
 
-/// Boots. Ends with success if the kernel does.
+/// Boots. Ends with the status of what was run, or with failure if the kernel did not come to an end.
 pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
     qemu::require()?;
+    let archive = initramfs(arguments)?;
+    let kernel = kernel_image::build(&arguments.profile)?;
+    // Named after this process: several guests may run at once.
+    let folder = kernel.with_file_name(format!("boot-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let outcome = boot(arguments, kernel, archive, &folder);
+    fs::remove_dir_all(&folder)?;
+    match outcome? {
+        Ending::Success => Ok(ExitCode::SUCCESS),
+        Ending::Exited(status) => Ok(status.into()),
+        ending => {
+            eprintln!("{ending}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn boot(
+    arguments: &Arguments,
+    kernel: PathBuf,
+    archive: Archive,
+    folder: &Path,
+) -> Result<Ending, Box<dyn Error>> {
     let mut cpu = arguments.cpu.clone();
     if arguments.la57 {
         cpu.push_str(",+la57");
     }
-    let mut command_line = arguments.command_line.join(" ");
+    let mut command_line = arguments.append.clone();
     if arguments.no_la57 {
         command_line.push_str(" nola57");
     }
+    let initramfs = folder.join("initramfs.cpio");
+    fs::write(&initramfs, archive.finish())?;
     let guest = Guest {
         machine: arguments.machine,
         cpu,
         processors: arguments.smp,
         memory: arguments.memory.clone(),
-        kernel: kernel_image::build(&arguments.profile)?,
+        kernel,
         command_line,
-        initramfs: None,
+        initramfs: Some(initramfs),
+        debug_console: Some(folder.join("debug-console")),
     };
-    let ending = guest.run(Serial::Terminal, arguments.timeout.map(Duration::from_secs))?;
-    if ending == Ending::Success {
-        return Ok(ExitCode::SUCCESS);
+    guest.run(Serial::Terminal, arguments.timeout.map(Duration::from_secs))
+}
+
+/// Makes the initramfs: the program or script, the files to add, and busybox.
+fn initramfs(arguments: &Arguments) -> Result<Archive, Box<dyn Error>> {
+    if arguments.program.is_none() {
+        busybox::require()?;
     }
-    eprintln!("{ending}");
-    Ok(ExitCode::FAILURE)
+    let mut archive = programs::root()?;
+    for file in &arguments.add {
+        let mode = fs::metadata(file).map_err(|error| unreadable(file, &error))?.permissions();
+        archive.file(name_of(file)?, mode.mode() & 0o777, read(file)?);
+    }
+    let first = if let Some(program) = &arguments.program {
+        let contents = read(program)?;
+        programs::require_static(program, &contents)?;
+        let path = format!("bin/{}", name_of(program)?);
+        archive.file(&path, 0o755, contents);
+        vec![format!("/{path}")]
+    } else if let Some(script) = &arguments.script {
+        archive.file("script", 0o755, read(script)?);
+        vec!["/bin/sh".into(), "/script".into()]
+    } else {
+        ["/bin/sh", "-c", TAKE_TERMINAL].map(String::from).into()
+    };
+    let all: Vec<&str> = first.iter().chain(&arguments.arguments).map(String::as_str).collect();
+    programs::run_first(&mut archive, &all);
+    Ok(archive)
+}
+
+/// Makes the serial port the shell's controlling terminal. As on Linux, `/dev/console`, where the first program
+/// starts, never becomes that; without one, there is no job control, and nobody for Ctrl-C to end.
+const TAKE_TERMINAL: &str = "exec /bin/sh </dev/ttyS0 >/dev/ttyS0 2>&1";
+
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    fs::read(file).map_err(|error| unreadable(file, &error))
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> String {
+    format!("{}: {error}", file.display())
+}
+
+fn name_of(file: &Path) -> Result<&str, String> {
+    let name = file.file_name().and_then(|name| name.to_str());
+    name.ok_or_else(|| format!("{} has no name that is text", file.display()))
 }

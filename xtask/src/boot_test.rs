@@ -1,12 +1,14 @@
-//! `cargo xtask boot-test`: the kernel's own tests, on every kind of machine it knows.
+//! `cargo xtask boot-test`: the kernel's own tests, on every kind of machine it knows, and Linux programs
+//! that run on it.
 //!
 //! One line per case on standard output: `ok boot q35 max smp4 la57 128M`, or `not ok ...` with what
 //! happened and where the serial log is.
 
 use crate::initramfs::Archive;
-use crate::kernel_image;
+use crate::programs::{self, Library};
 use crate::qemu::{self, Ending, Guest, Machine, Serial};
 use crate::symbols::Symbols;
+use crate::{busybox, kernel_image};
 use clap::Args;
 use std::error::Error;
 use std::fs;
@@ -38,6 +40,8 @@ enum Expected {
     Success,
     /// With a report that has all of these in it.
     Report(&'static [&'static str]),
+    /// With this status of a program that printed all of these lines, in this order.
+    Program(u8, &'static [&'static str]),
 }
 
 /// A guest and what it has to do.
@@ -70,6 +74,7 @@ fn boots(kernel: &Path, initramfs: &Path) -> Vec<Case> {
                             kernel: kernel.into(),
                             command_line: format!("test=boot hello={HELLO} {extra}"),
                             initramfs: Some(initramfs.into()),
+                            debug_console: None,
                         },
                         expected: Expected::Success,
                     });
@@ -92,6 +97,7 @@ fn large(kernel: &Path) -> Case {
             kernel: kernel.into(),
             command_line: "test=boot".into(),
             initramfs: None,
+            debug_console: None,
         },
         expected: Expected::Success,
     }
@@ -134,10 +140,76 @@ fn deaths(kernel: &Path) -> Vec<Case> {
             kernel: kernel.into(),
             command_line: format!("test={test}"),
             initramfs: None,
+            debug_console: None,
         },
         expected: Expected::Report(report),
     };
     deaths.into_iter().map(case).collect()
+}
+
+/// What runs in a kernel thread, with the scheduler and the PGD crates in place.
+fn kernel_threads(kernel: &Path) -> impl Iterator<Item = Case> {
+    [("max", 1), ("max", 4), ("qemu64", 4)].into_iter().map(move |(cpu, processors)| Case {
+        name: format!("kernel threads q35 {cpu} smp{processors}"),
+        guest: Guest {
+            machine: Machine::Q35,
+            cpu: cpu.into(),
+            processors,
+            memory: "128M".into(),
+            kernel: kernel.into(),
+            command_line: "test=kernel".into(),
+            initramfs: None,
+            debug_console: None,
+        },
+        expected: Expected::Success,
+    })
+}
+
+/// What `processes.c` prints.
+const PROCESSES: &[&str] =
+    &["hello", "statuses arrive", "pipes carry everything", "memory is copied on write", "goodbye"];
+/// What `shell.sh` prints.
+const SHELL: &[&str] =
+    &["pipeline works", "substitution works", "background job works", "the bad program died alone"];
+
+/// Unmodified Linux programs. Builds them, and an initramfs in `folder` for each way to start one.
+fn linux_programs(kernel: &Path, folder: &Path) -> Result<Vec<Case>, Box<dyn Error>> {
+    busybox::require()?;
+    let script = fs::read(programs::sources().join("shell.sh"))?;
+    let processes: &[&str] = &["/bin/processes"];
+    let segfault: &[&str] = &["/bin/processes", "segfault"];
+    let shell: &[&str] = &["/bin/sh", "/shell.sh"];
+    let mut cases = Vec::new();
+    for (name, library, arguments, expected) in [
+        ("fork, exec, wait and pipes", Library::Glibc, processes, Expected::Program(0, PROCESSES)),
+        ("fork, exec, wait and pipes", Library::Musl, processes, Expected::Program(0, PROCESSES)),
+        ("segfault", Library::Glibc, segfault, Expected::Program(139, &[])),
+        ("busybox sh", Library::Glibc, shell, Expected::Program(0, SHELL)),
+    ] {
+        let mut archive = programs::root()?;
+        archive.file("bin/processes", 0o755, programs::compile("processes", library, folder)?);
+        archive.file("shell.sh", 0o644, script.clone());
+        programs::run_first(&mut archive, arguments);
+        let initramfs = folder.join(format!("programs-{}.cpio", cases.len()));
+        fs::write(&initramfs, archive.finish())?;
+        for (cpu, processors) in [("max", 1), ("max", 4), ("qemu64", 4)] {
+            cases.push(Case {
+                name: format!("{name} ({}) q35 {cpu} smp{processors}", library.name()),
+                guest: Guest {
+                    machine: Machine::Q35,
+                    cpu: cpu.into(),
+                    processors,
+                    memory: "256M".into(),
+                    kernel: kernel.into(),
+                    command_line: String::new(),
+                    initramfs: Some(initramfs.clone()),
+                    debug_console: Some(folder.join("debug-console")),
+                },
+                expected,
+            });
+        }
+    }
+    Ok(cases)
 }
 
 /// Runs one case; the error says what went wrong.
@@ -162,8 +234,17 @@ fn run_case(
             Some(missing) => Err(format!("the report has no `{missing}`").into()),
             None => Ok(()),
         },
-        Expected::Success => {
-            let complaint = text.lines().find(|line| line.starts_with("not ok"));
+        Expected::Program(status, lines) if ending == Ending::Exited(status) => {
+            let mut printed = text.lines();
+            match lines.iter().find(|&&line| !printed.any(|other| other == line)) {
+                Some(missing) => Err(format!("the program did not print `{missing}`").into()),
+                None => Ok(()),
+            }
+        }
+        Expected::Success | Expected::Program(..) => {
+            let complaint = text
+                .lines()
+                .find(|line| line.starts_with("not ok") || line.starts_with("failed: "));
             let complaint = complaint.or_else(|| text.lines().last()).unwrap_or("no output");
             Err(format!("{ending}; {complaint}").into())
         }
@@ -178,20 +259,21 @@ pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
     let folder = scratch(&kernel)?;
     let initramfs = folder.join("initramfs.cpio");
     let mut archive = Archive::default();
-    archive.directory("etc");
-    archive.file("etc/hello", 0o644, HELLO.as_bytes());
+    archive.file("etc/hello", 0o644, HELLO.into());
     fs::write(&initramfs, archive.finish())?;
 
     let mut cases = boots(&kernel, &initramfs);
     cases.push(large(&kernel));
     cases.extend(deaths(&kernel));
+    cases.extend(kernel_threads(&kernel));
+    cases.extend(linux_programs(&kernel, &folder)?);
     if let Some(filter) = &arguments.filter {
         cases.retain(|case| case.name.contains(filter.as_str()));
     }
     let timeout = Duration::from_secs(arguments.timeout);
     let mut failed = 0;
     for case in &cases {
-        let log = folder.join(format!("{}.log", case.name.replace([' ', ','], "-")));
+        let log = folder.join(format!("{}.log", case.name.replace([' ', ',', '(', ')'], "-")));
         match run_case(case, &symbols, &log, timeout) {
             Ok(()) => println!("ok {}", case.name),
             Err(error) => {

@@ -2,11 +2,14 @@
 
 mod boot;
 mod boot_test;
+mod busybox;
 mod initramfs;
 mod kernel_image;
 mod loom;
 mod mutants;
 mod no_std;
+mod package;
+mod programs;
 mod qemu;
 mod symbols;
 mod zero_cost;

@@ -1,9 +1,10 @@
 //! QEMU: finding it, describing a guest, running it.
 
+use crate::package;
 use clap::ValueEnum;
 use std::error::Error;
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -46,6 +47,8 @@ pub(crate) struct Guest {
     pub(crate) kernel: PathBuf,
     pub(crate) command_line: String,
     pub(crate) initramfs: Option<PathBuf>,
+    /// The file that the kernel's debug console writes to, where a program is run.
+    pub(crate) debug_console: Option<PathBuf>,
 }
 
 /// Where the guest's serial port leads.
@@ -62,6 +65,8 @@ pub(crate) enum Serial<'a> {
 pub(crate) enum Ending {
     /// The kernel reported success.
     Success,
+    /// The kernel ran a program, which ended with this status.
+    Exited(u8),
     /// The kernel reported failure.
     Failure,
     /// It did neither in time, and was ended.
@@ -74,6 +79,7 @@ impl fmt::Display for Ending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Success => f.write_str("success"),
+            Self::Exited(status) => write!(f, "the program ended with status {status}"),
             Self::Failure => f.write_str("the kernel reported failure"),
             Self::Timeout(after) => write!(f, "no end after {} s", after.as_secs()),
             Self::Other(status) => write!(f, "QEMU ended with {status}"),
@@ -83,27 +89,7 @@ impl fmt::Display for Ending {
 
 /// Makes sure that QEMU is there: installs it as root on Debian, else says what to install.
 pub(crate) fn require() -> Result<(), Box<dyn Error>> {
-    let present = || {
-        let version = Command::new(QEMU).arg("--version").stdout(Stdio::null()).status();
-        version.is_ok_and(|status| status.success())
-    };
-    if present() {
-        return Ok(());
-    }
-    let root = std::fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
-    if root {
-        eprintln!("{QEMU} is missing; installing {PACKAGE}");
-        let _ = Command::new("apt-get")
-            .args(["install", "-y", "--no-install-recommends", PACKAGE])
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            // Standard output belongs to the command that called us.
-            .stdout(Stdio::null())
-            .status();
-        if present() {
-            return Ok(());
-        }
-    }
-    Err(format!("{QEMU} is missing; install Debian's package {PACKAGE}, or your system's").into())
+    package::require(QEMU, PACKAGE)
 }
 
 impl Guest {
@@ -124,6 +110,12 @@ impl Guest {
             .args(["-append", &self.command_line]);
         if let Some(initramfs) = &self.initramfs {
             command.arg("-initrd").arg(initramfs);
+        }
+        if let Some(debug_console) = &self.debug_console {
+            let device = format!("file,id=debug,path={}", debug_console.display());
+            command
+                .args(["-chardev", &device])
+                .args(["-device", "isa-debugcon,iobase=0xe9,chardev=debug"]);
         }
         match serial {
             Serial::Terminal => {
@@ -157,9 +149,19 @@ impl Guest {
             std::thread::sleep(Duration::from_millis(10));
         };
         Ok(match status.code() {
-            Some(SUCCESS) => Ending::Success,
+            Some(SUCCESS) => self.program_status()?.map_or(Ending::Success, Ending::Exited),
             Some(FAILURE) => Ending::Failure,
             _ => Ending::Other(status),
         })
+    }
+    /// Reads the status of the program, if the kernel ran one, from the debug console.
+    fn program_status(&self) -> Result<Option<u8>, Box<dyn Error>> {
+        let Some(debug_console) = &self.debug_console else { return Ok(None) };
+        let text = fs::read_to_string(debug_console)?;
+        let Some(status) = text.lines().find_map(|line| line.strip_prefix("exit ")) else {
+            return Ok(None);
+        };
+        let status = status.parse().map_err(|_| format!("`exit {status}` names no status"))?;
+        Ok(Some(status))
     }
 }

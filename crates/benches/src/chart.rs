@@ -43,7 +43,9 @@ fn draw_panel(
     panel: &Panel,
 ) -> Result<(), Box<dyn Error>> {
     let points = || panel.lines.iter().flat_map(|line| &line.1);
-    let x = span(points().map(|point| point.0));
+    let mut x = span(points().map(|point| point.0));
+    // Room for the names, to the right of the lines.
+    x.end = x.start * (x.end / x.start).powf(1.5);
     let y = span(points().map(|point| point.1));
     let mut chart = ChartBuilder::on(area)
         .caption(&panel.title, ("sans-serif", 20))
@@ -51,7 +53,14 @@ fn draw_panel(
         .x_label_area_size(40)
         .y_label_area_size(64)
         .build_cartesian_2d(x.log_scale(), y.log_scale())?;
-    chart.configure_mesh().x_desc(panel.x).y_desc(panel.y).draw()?;
+    let plain = |figure: &f64| format!("{figure}");
+    chart
+        .configure_mesh()
+        .x_desc(panel.x)
+        .y_desc(panel.y)
+        .x_label_formatter(&plain)
+        .y_label_formatter(&plain)
+        .draw()?;
     for (number, (name, line)) in panel.lines.iter().enumerate() {
         let colour = Palette99::pick(number).to_rgba();
         chart
@@ -63,19 +72,19 @@ fn draw_panel(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK.mix(0.4))
         .draw()?;
     Ok(())
 }
 
-/// From a little below the least to well above the greatest, so that the names have room.
+/// From a little below the least to a little above the greatest.
 fn span(figures: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     let (least, greatest) = figures
         .fold((f64::INFINITY, 0.0_f64), |(least, greatest), it| (least.min(it), greatest.max(it)));
     if least > greatest {
         return 1.0..10.0;
     }
-    least * 0.8..greatest * 1.5
+    least * 0.8..greatest * 1.25
 }

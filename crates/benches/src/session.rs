@@ -210,12 +210,12 @@ impl Session {
         let Machine { cpu, cpus, kernel, load } = &self.machine;
         println!("{}: {cpu}, {cpus} CPUs, Linux {kernel}, load {load}", self.name);
         println!(
-            "{:>9} {:>8}  {:<14} {:>10}  {:<14} {:>10}  {:>7}  [quartiles]   turns",
+            "{:>9} {:>8}  {:<18} {:>10}  {:<18} {:>10}  {:>7}  [quartiles]   turns",
             "", self.axes.x, "variant", "ns", "base", "ns", "ratio"
         );
         for Point { of, ratio, variant_ns, base_ns, turns } in &self.points {
             println!(
-                "{:>9} {:>8}  {:<14} {:>10.1}  {:<14} {:>10.1}  {:>7.3}  [{:.3} {:.3}] {turns:>7}",
+                "{:>9} {:>8}  {:<18} {:>10.1}  {:<18} {:>10.1}  {:>7.3}  [{:.3} {:.3}] {turns:>7}",
                 of.group,
                 of.x,
                 of.variant,

@@ -1,4 +1,4 @@
-//! The pid table in the model checker: every interleaving, and every value a load may return.
+//! The pid table in the model checker: with two or three preemptions, and every value a load may return.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p kernel-task --release --test pid_loom`
 //!
@@ -213,13 +213,13 @@ fn publisher_or_walker_sees_the_other<K>(
 /// The segment does not exist, nor is the chunk in the summary.
 #[test]
 fn first_fork_is_seen_or_sees() {
-    publisher_or_walker_sees_the_other(None, |_| ());
+    publisher_or_walker_sees_the_other(Some(2), |_| ());
 }
 
 /// The steady state: the chunk is a batch already.
 #[test]
 fn fork_within_a_batch_is_seen_or_sees() {
-    publisher_or_walker_sees_the_other(None, |table| {
+    publisher_or_walker_sees_the_other(Some(2), |table| {
         fork(table, 0);
         let first = fork(table, 0);
         table.remove(first).expect("published");
@@ -229,7 +229,7 @@ fn fork_within_a_batch_is_seen_or_sees() {
 /// The batch is used up and empty: the fork closes its chunk and opens the next.
 #[test]
 fn fork_that_changes_batches_is_seen_or_sees() {
-    publisher_or_walker_sees_the_other(None, |table| {
+    publisher_or_walker_sees_the_other(Some(2), |table| {
         for pid in [fork(table, 0), fork(table, 0), fork(table, 0)] {
             table.remove(pid).expect("published");
         }
@@ -240,7 +240,7 @@ fn fork_that_changes_batches_is_seen_or_sees() {
 /// it while the fork claims it.
 #[test]
 fn walk_that_tidies_does_not_hide_a_fork() {
-    publisher_or_walker_sees_the_other(None, |table| {
+    publisher_or_walker_sees_the_other(Some(2), |table| {
         // Pids 1 to 5 in chunks 0, 1, 2. Retired while in use, emptied afterwards.
         let all: Vec<Pid> = (0..5).map(|_| fork(table, 1)).collect();
         assert_eq!(table.alloc(1).err(), Some(PidError::Exhausted { limit: 6 }));
@@ -331,7 +331,7 @@ fn fork_into_the_batch_of_another_cpu_is_seen_or_sees() {
 /// Publication that happens before the walk needs no barrier.
 #[test]
 fn walk_after_a_message_sees_the_publication() {
-    explore(None, || {
+    explore(Some(3), || {
         let table = table(4, 1);
         let message = Arc::new(AtomicUsize::new(0));
         let fork_side = loom::thread::spawn({
@@ -353,7 +353,7 @@ fn walk_after_a_message_sees_the_publication() {
 }
 
 fn two_allocations(limit: u32, cpus: [usize; 2]) {
-    explore(None, move || {
+    explore(Some(3), move || {
         let table = table(limit, 2);
         let other = loom::thread::spawn({
             let table = Arc::clone(&table);
@@ -393,7 +393,7 @@ fn two_cpus_share_the_last_two_pids() {
 /// all the time: it is never told that there is none.
 #[test]
 fn free_pid_is_found_while_its_chunk_is_closed_and_opened() {
-    explore(None, || {
+    explore(Some(3), || {
         // Chunk 0 holds pid 1, chunk 1 pid 2. Pid 2 is free throughout.
         let table = table(3, 3);
         let (one, two) = (fork(&table, 0), fork(&table, 1));
@@ -415,7 +415,7 @@ fn free_pid_is_found_while_its_chunk_is_closed_and_opened() {
 /// What a search must not do: take a closed chunk for a full one.
 #[test]
 fn free_pid_is_found_while_cpus_change_batches() {
-    explore(Some(3), || {
+    explore(Some(2), || {
         let table = table(4, 3);
         // CPU 1 is at the end of chunk 1 (pids 2 and 3), which is empty, so its next fork closes it.
         let all: Vec<Pid> = (0..3).map(|_| fork(&table, 1)).collect();
@@ -436,7 +436,7 @@ fn free_pid_is_found_while_cpus_change_batches() {
 
 #[test]
 fn reader_never_sees_a_dropped_task() {
-    explore(None, || {
+    explore(Some(3), || {
         let table = table(4, 1);
         let pid = fork(&table, 0);
         let reader = loom::thread::spawn({
@@ -469,7 +469,7 @@ fn reader_never_sees_a_dropped_task() {
 
 #[test]
 fn reader_never_sees_an_unfinished_task() {
-    explore(None, || {
+    explore(Some(3), || {
         let table = table(4, 1);
         let publisher = loom::thread::spawn({
             let table = Arc::clone(&table);
@@ -490,7 +490,7 @@ fn reader_never_sees_an_unfinished_task() {
 
 #[test]
 fn one_of_two_removers_wins() {
-    explore(None, || {
+    explore(Some(3), || {
         let table = table(4, 1);
         let pid = fork(&table, 0);
         let other = loom::thread::spawn({
@@ -511,7 +511,7 @@ fn one_of_two_removers_wins() {
 /// the first, nor may a reader mistake the order.
 #[test]
 fn pid_is_reused_only_after_its_slot_is_empty() {
-    explore(None, || {
+    explore(Some(3), || {
         let table = table(2, 2);
         let first = fork(&table, 0);
         let next = loom::thread::spawn({

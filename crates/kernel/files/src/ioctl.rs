@@ -19,8 +19,8 @@ pub const MAX_SIZE: usize = TERMIOS2_SIZE;
 pub enum Request {
     /// `TCGETS`, and with `true` `TCGETS2`: the settings.
     GetTermios(bool),
-    /// `TCSETS` and `TCSETSW`, and with `second` their successors. Output is never pending, so there is nothing to wait for.
-    /// With `flush`, `TCSETSF`.
+    /// `TCSETS` and `TCSETSW`, and with `second` their successors. Output is never pending, so there is
+    /// nothing to wait for. With `flush`, `TCSETSF`.
     SetTermios {
         /// The argument has speeds.
         second: bool,

@@ -275,7 +275,8 @@ impl<Q: WaitQueue> OpenFile<Q> {
     ///
     /// # Errors
     ///
-    /// As [`OpenFile::read`]; [`Errno::INVAL`] for an offset beyond 2^63 - 1; [`Errno::SPIPE`] for a stream.
+    /// As [`OpenFile::read`]; [`Errno::INVAL`] for an offset beyond 2^63 - 1; [`Errno::SPIPE`] for a
+    /// stream.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
         self.check_not_place()?;
         check_offset(offset)?;
@@ -301,7 +302,8 @@ impl<Q: WaitQueue> OpenFile<Q> {
     ///
     /// # Errors
     ///
-    /// As [`OpenFile::write`]; [`Errno::INVAL`] for an offset beyond 2^63 - 1; [`Errno::SPIPE`] for a stream.
+    /// As [`OpenFile::write`]; [`Errno::INVAL`] for an offset beyond 2^63 - 1; [`Errno::SPIPE`] for a
+    /// stream.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
         self.check_not_place()?;
         check_offset(offset)?;
@@ -328,8 +330,8 @@ impl<Q: WaitQueue> OpenFile<Q> {
     ///
     /// # Errors
     ///
-    /// [`Errno::INVAL`] for another `whence` or a negative result; [`Errno::OVERFLOW`] for one beyond 2^63 - 1;
-    /// [`Errno::NXIO`] for data or a hole behind the end; [`Errno::SPIPE`] for a stream.
+    /// [`Errno::INVAL`] for another `whence` or a negative result; [`Errno::OVERFLOW`] for one beyond
+    /// 2^63 - 1; [`Errno::NXIO`] for data or a hole behind the end; [`Errno::SPIPE`] for a stream.
     pub fn seek(&self, by: i64, whence: u32) -> Result<u64, Errno> {
         match &self.object {
             Object::Regular { inode, offset } => {

@@ -26,8 +26,9 @@
 //! - Who waits: checks; puts itself on the queue; **checks again**; sleeps only if the second check
 //!   still says no. After waking: takes itself off the queue.
 //! - Who changes: changes the object under its lock, releases the lock, and then calls
-//!   [`WaitQueue::wake_all`], for **every change of a bit from 0 to 1**. A change that leaves the bits as they
-//!   were (more bytes in a pipe that had some) wakes nobody, because nobody waits for a bit that is set.
+//!   [`WaitQueue::wake_all`], for **every change of a bit from 0 to 1**. A change that leaves the bits
+//!   as they were (more bytes in a pipe that had some) wakes nobody, because nobody waits for a bit
+//!   that is set.
 //!
 //! The race: CPU A waits, CPU B changes. Both take the object's lock once, A for its second check, B
 //! for its change, so one of them comes first.

@@ -9,9 +9,9 @@
 //! # Fifos
 //!
 //! Linux's open(2) of a fifo waits for the other end. Here it returns at once, because nothing here
-//! waits, and the first read or write waits instead (returns [`Errno::AGAIN`]): until somebody has opened the
-//! other end, a reader does not see the end nor a writer an error. What a program reads and writes
-//! is the same; only the open is earlier. With [`OpenFlags::NONBLOCK`] it is as in Linux.
+//! waits, and the first read or write waits instead (returns [`Errno::AGAIN`]): until somebody has
+//! opened the other end, a reader does not see the end nor a writer an error. What a program reads and
+//! writes is the same; only the open is earlier. With [`OpenFlags::NONBLOCK`] it is as in Linux.
 
 mod duplex;
 mod ring;

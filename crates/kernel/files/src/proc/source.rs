@@ -29,7 +29,8 @@ pub trait ProcSource<Q: WaitQueue>: Send + Sync + 'static {
     /// Returns the arguments of a process, each with its NUL; none for a kernel thread or a zombie.
     fn command_line(&self, pid: u32) -> Vec<u8>;
 
-    /// Returns the absolute path of the program (see [`FileSystem::canonical`](crate::FileSystem::canonical)).
+    /// Returns the absolute path of the program (see
+    /// [`FileSystem::canonical`](crate::FileSystem::canonical)).
     fn executable(&self, pid: u32) -> Option<Vec<u8>>;
 
     /// Returns the working directory of a process.

@@ -226,7 +226,7 @@ impl Drop for Temporary {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(80))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
     fn the_host_gives_the_same_results(ops in proptest::collection::vec(op(), 1..60)) {

@@ -43,7 +43,8 @@ impl<Q: WaitQueue> FileSystem<Q> {
     ///
     /// # Errors
     ///
-    /// As [`FileSystem::mkdir`]; [`Errno::PERM`] for a directory or a link, [`Errno::INVAL`] for other types.
+    /// As [`FileSystem::mkdir`]; [`Errno::PERM`] for a directory or a link, [`Errno::INVAL`] for other
+    /// types.
     pub fn mknod(
         &self,
         from: &Node,
@@ -171,10 +172,11 @@ impl<Q: WaitQueue> FileSystem<Q> {
     ///
     /// # Errors
     ///
-    /// [`Errno::NOENT`]; [`Errno::EXIST`] with `NOREPLACE`; [`Errno::NOTDIR`] and [`Errno::ISDIR`] where only
-    /// one of the two is a directory; [`Errno::NOTEMPTY`] for a directory with names in place of the new one;
-    /// [`Errno::INVAL`] for moving a directory below itself, or both flags; [`Errno::BUSY`] for `.`, `..`, the
-    /// root and where `/proc` is mounted; [`Errno::XDEV`] for something in `/proc`.
+    /// [`Errno::NOENT`]; [`Errno::EXIST`] with `NOREPLACE`; [`Errno::NOTDIR`] and [`Errno::ISDIR`]
+    /// where only one of the two is a directory; [`Errno::NOTEMPTY`] for a directory with names in
+    /// place of the new one; [`Errno::INVAL`] for moving a directory below itself, or both flags;
+    /// [`Errno::BUSY`] for `.`, `..`, the root and where `/proc` is mounted; [`Errno::XDEV`] for
+    /// something in `/proc`.
     pub fn rename(
         &self,
         old_from: &Node,

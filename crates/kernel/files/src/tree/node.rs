@@ -93,7 +93,8 @@ impl Node {
     ///
     /// # Errors
     ///
-    /// [`Errno::ACCES`] if not allowed; [`Errno::INVAL`] for bits of `mode` besides `R_OK | W_OK | X_OK` (7).
+    /// [`Errno::ACCES`] if not allowed; [`Errno::INVAL`] for bits of `mode` besides
+    /// `R_OK | W_OK | X_OK` (7).
     pub fn access(&self, mode: u32) -> Result<(), Errno> {
         const X_OK: u32 = 1;
         const W_OK: u32 = 2;

@@ -21,10 +21,10 @@ impl<Q: WaitQueue> FileSystem<Q> {
     /// # Errors
     ///
     /// [`Errno::NOENT`], [`Errno::NOTDIR`], [`Errno::NAMETOOLONG`]; [`Errno::EXIST`] with `CREAT | EXCL`;
-    /// [`Errno::ISDIR`] for writing to, or creating, a directory; [`Errno::LOOP`] after 40 links, or for a link
-    /// with `NOFOLLOW`; [`Errno::NXIO`] for a device nobody has, `/dev/tty` without a controlling
-    /// terminal, a socket, and a fifo that nobody reads with `WRONLY | NONBLOCK`; [`Errno::ACCES`] for writing
-    /// to `/proc`; [`Errno::NOSPC`]; [`Errno::OPNOTSUPP`] with `TMPFILE`.
+    /// [`Errno::ISDIR`] for writing to, or creating, a directory; [`Errno::LOOP`] after 40 links, or
+    /// for a link with `NOFOLLOW`; [`Errno::NXIO`] for a device nobody has, `/dev/tty` without a
+    /// controlling terminal, a socket, and a fifo that nobody reads with `WRONLY | NONBLOCK`;
+    /// [`Errno::ACCES`] for writing to `/proc`; [`Errno::NOSPC`]; [`Errno::OPNOTSUPP`] with `TMPFILE`.
     pub fn open(
         &self,
         caller: &Caller,

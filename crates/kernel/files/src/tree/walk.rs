@@ -56,6 +56,14 @@ pub(super) struct Walk<'a> {
     pub(super) node: Option<Node>,
 }
 
+/// Where a symbolic link leads.
+enum Followed {
+    /// Here.
+    Node(Node),
+    /// To this path, from the directory that the link is in.
+    Path(Vec<u8>),
+}
+
 impl<Q: WaitQueue> FileSystem<Q> {
     /// Follows `path` from `from`, or from the root if it starts with a slash.
     ///
@@ -75,85 +83,73 @@ impl<Q: WaitQueue> FileSystem<Q> {
         let follows = matches!(last, Final::Follow | Final::Create(Follow::Yes));
         let mut links = 0;
         loop {
-            // The borrow of an owned rest ends with the step, a borrowed one lives as long as `path`.
-            let step = match path::split_first(&todo) {
-                Some(step) => step,
-                None => {
-                    let node = Some(at.clone());
-                    return Ok(Walk { parent: at, last: Last::Root, slash: true, node });
-                }
+            let Some(step) = path::split_first(&todo) else {
+                let node = Some(at.clone());
+                return Ok(Walk { parent: at, last: Last::Root, slash: true, node });
             };
             if at.kind() != FileType::Directory {
                 return Err(Errno::NOTDIR);
             }
             let (is_last, slash) = (step.rest.is_empty(), step.slash);
-            let start = todo.len() - step.rest.len();
             let leaves_alone = last == Final::Name || (slash && matches!(last, Final::Create(_)));
             let found = match step.name {
-                b"." | b".." => {
-                    let up = step.name == b"..";
-                    let node = if up { self.parent_of(&at)? } else { at.clone() };
-                    if is_last {
-                        let last = if up { Last::DotDot } else { Last::Dot };
-                        return Ok(Walk { parent: at, last, slash, node: Some(node) });
-                    }
-                    Some(node)
-                }
+                b"." => Some(at.clone()),
+                b".." => Some(self.parent_of(&at)?),
                 name if name.len() > NAME_MAX => return Err(Errno::NAMETOOLONG),
                 _ if is_last && leaves_alone => None,
                 name => self.child_of(&at, name)?,
             };
-            match found {
-                None if is_last => {
-                    let last = Last::Name(own_name(&todo, step.name));
-                    return Ok(Walk { parent: at, last, slash, node: None });
-                }
-                None => return Err(Errno::NOENT),
-                Some(link)
-                    if link.kind() == FileType::Symlink && (!is_last || slash || follows) =>
-                {
+            let is_followed =
+                |node: &Node| node.kind() == FileType::Symlink && (!is_last || slash || follows);
+            let node = match found {
+                Some(link) if is_followed(&link) => {
                     links += 1;
                     if links > MAX_LINKS {
                         return Err(Errno::LOOP);
                     }
-                    // Some links of /proc lead to something open, whatever its path is now. At the
-                    // end, the caller has to choose between the file and its description.
-                    if is_last && link.is_descriptor() {
-                        let last = Last::Name(own_name(&todo, step.name));
-                        return Ok(Walk { parent: at, last, slash, node: Some(link) });
-                    }
-                    if let Some(target) = self.jump(&link)? {
-                        if is_last {
-                            let last = Last::Name(own_name(&todo, step.name));
-                            return Ok(Walk { parent: at, last, slash, node: Some(target) });
+                    match self.follow(&link, is_last)? {
+                        Followed::Node(node) => Some(node),
+                        Followed::Path(mut path) => {
+                            if path.starts_with(b"/") {
+                                at = self.root();
+                            }
+                            if slash {
+                                path.push(b'/');
+                            }
+                            path.extend_from_slice(step.rest);
+                            todo = Cow::Owned(path);
+                            continue;
                         }
-                        at = target;
-                        advance(&mut todo, start);
-                        continue;
                     }
-                    let mut path = self.target_of(&link)?;
-                    if path.is_empty() {
-                        return Err(Errno::NOENT);
-                    }
-                    if path.starts_with(b"/") {
-                        at = self.root();
-                    }
-                    if slash {
-                        path.push(b'/');
-                    }
-                    path.extend_from_slice(step.rest);
-                    todo = Cow::Owned(path);
                 }
-                Some(node) if is_last => {
-                    let last = Last::Name(own_name(&todo, step.name));
-                    return Ok(Walk { parent: at, last, slash, node: Some(node) });
-                }
-                Some(node) => {
-                    at = node;
-                    advance(&mut todo, start);
-                }
+                found => found,
+            };
+            if is_last {
+                let last = match step.name {
+                    b"." => Last::Dot,
+                    b".." => Last::DotDot,
+                    name => Last::Name(own_name(&todo, name)),
+                };
+                return Ok(Walk { parent: at, last, slash, node });
             }
+            at = node.ok_or(Errno::NOENT)?;
+            let done = todo.len() - step.rest.len();
+            advance(&mut todo, done);
         }
+    }
+
+    /// Finds out what a link stands for.
+    fn follow(&self, link: &Node, is_last: bool) -> Result<Followed, Errno> {
+        // Some links of /proc lead to something open, whatever its path is now. At the end of a
+        // path, the caller has to choose between the file and its description.
+        if is_last && link.is_descriptor() {
+            return Ok(Followed::Node(link.clone()));
+        }
+        if let Some(node) = self.jump(link)? {
+            return Ok(Followed::Node(node));
+        }
+        let path = self.target_of(link)?;
+        if path.is_empty() { Err(Errno::NOENT) } else { Ok(Followed::Path(path)) }
     }
 
     /// Looks `name` up in the directory `at`.
@@ -223,10 +219,10 @@ fn own_name<'a>(todo: &Cow<'a, [u8]>, name: &[u8]) -> Cow<'a, [u8]> {
     }
 }
 
-/// Drops the first `start` bytes of what is left of the path.
-fn advance(todo: &mut Cow<'_, [u8]>, start: usize) {
+/// Drops the first `done` bytes of what is left of the path.
+fn advance(todo: &mut Cow<'_, [u8]>, done: usize) {
     match todo {
-        Cow::Borrowed(todo) => *todo = &todo[start..],
-        Cow::Owned(todo) => drop(todo.drain(..start)),
+        Cow::Borrowed(todo) => *todo = &todo[done..],
+        Cow::Owned(todo) => drop(todo.drain(..done)),
     }
 }

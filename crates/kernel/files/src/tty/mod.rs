@@ -7,8 +7,8 @@
 //! # Job control
 //!
 //! A terminal belongs to one session, and one of its process groups is in the foreground. Before a
-//! read, a write, or an ioctl for which [`ioctl::changes`](crate::ioctl::changes) holds, the kernel asks
-//! [`Tty::background`] and does what it says.
+//! read, a write, or an ioctl for which [`Request::changes`](crate::ioctl::Request::changes) holds, the
+//! kernel asks [`Tty::background`] and does what it says.
 
 mod line;
 mod output;
@@ -257,8 +257,8 @@ impl<Q: WaitQueue> Tty<Q> {
     /// in the background, or nothing.
     ///
     /// The kernel sends the signal and lets the system call restart; unless the caller ignores or
-    /// blocks it, or its group is orphaned. Then a read fails with [`Errno::IO`], and a write or a change goes on
-    /// (fails with [`Errno::IO`] for an orphaned group).
+    /// blocks it, or its group is orphaned. Then a read fails with [`Errno::IO`], and a write or a
+    /// change goes on (fails with [`Errno::IO`] for an orphaned group).
     #[must_use]
     pub fn background(&self, caller: &Caller, access: Access) -> Option<Raised> {
         let jobs = *self.jobs.lock();

@@ -1,0 +1,95 @@
+//! Programs for the reference kernel: static Linux executables, and an initramfs that starts one.
+
+use crate::initramfs::Archive;
+use crate::{busybox, package};
+use elf::ElfBytes;
+use elf::abi::PT_INTERP;
+use elf::endian::LittleEndian;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where the kernel reads what to run first: the arguments, each ended by a NUL.
+const ARGUMENTS: &str = "etc/init.arguments";
+
+/// Returns an archive with the folders that programs expect, and with busybox where the host has it.
+pub(crate) fn root() -> Result<Archive, Box<dyn Error>> {
+    let mut archive = Archive::default();
+    for folder in ["bin", "dev", "etc", "proc", "root", "tmp"] {
+        archive.directory(folder);
+    }
+    archive.file("etc/passwd", 0o644, b"root:x:0:0:root:/:/bin/sh\n".to_vec());
+    archive.file("etc/group", 0o644, b"root:x:0:\n".to_vec());
+    busybox::add(&mut archive)?;
+    Ok(archive)
+}
+
+/// Makes the kernel run `arguments`, of which the first is the path of the program.
+pub(crate) fn run_first(archive: &mut Archive, arguments: &[&str]) {
+    let terminated = arguments.iter().flat_map(|argument| argument.bytes().chain([0]));
+    archive.file(ARGUMENTS, 0o644, terminated.collect());
+}
+
+/// Fails unless `contents`, which were read from `path`, are an executable that needs no dynamic loader: the
+/// initramfs has none.
+pub(crate) fn require_static(path: &Path, contents: &[u8]) -> Result<(), Box<dyn Error>> {
+    let path = path.display();
+    let elf = ElfBytes::<LittleEndian>::minimal_parse(contents)
+        .map_err(|error| format!("{path} is no ELF executable: {error}"))?;
+    let mut segments = elf.segments().ok_or_else(|| format!("{path} has no segments"))?.iter();
+    if segments.any(|segment| segment.p_type == PT_INTERP) {
+        return Err(format!("{path} is linked dynamically; link it with -static").into());
+    }
+    Ok(())
+}
+
+/// A C library to link with, statically.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Library {
+    Glibc,
+    Musl,
+}
+
+impl Library {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Glibc => "glibc",
+            Self::Musl => "musl",
+        }
+    }
+
+    /// The compiler that links with it, and Debian's package of that.
+    fn compiler(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Glibc => ("gcc", "gcc"),
+            Self::Musl => ("musl-gcc", "musl-tools"),
+        }
+    }
+}
+
+/// Builds the kernel's test program `name` into `folder` and returns its contents.
+pub(crate) fn compile(
+    name: &str,
+    library: Library,
+    folder: &Path,
+) -> Result<Vec<u8>, Box<dyn Error>> {
+    let (compiler, package) = library.compiler();
+    package::require(compiler, package)?;
+    let source = sources().join(format!("{name}.c"));
+    let executable = folder.join(format!("{name}-{}", library.name()));
+    let status = Command::new(compiler)
+        .args(["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
+        .arg(&executable)
+        .arg(&source)
+        .status()?;
+    if !status.success() {
+        return Err(format!("{compiler} does not build {}", source.display()).into());
+    }
+    Ok(fs::read(executable)?)
+}
+
+/// Returns the folder of the test programs' and scripts' sources.
+pub(crate) fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/kernel/tests/programs")
+}
