@@ -8,7 +8,7 @@
 //!
 //! | question | file |
 //! |---|---|
-//! | what is the protocol, and why does it not lose updates? | [`reference`] |
+//! | what is the protocol, and why does it not lose updates? | [`mod@reference`] |
 //! | how is the order enforced? | [`publish`] |
 //! | what is the hook? | [`arch`] |
 //! | how does the kernel half grow? | [`growth`] |

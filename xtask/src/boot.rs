@@ -42,16 +42,16 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "")]
     append: String,
     /// Run this static executable of the host instead of a shell, and end with its status
-    #[arg(long, value_name = "FILE", conflicts_with = "script")]
+    #[arg(long, value_name = "FILE", group = "first")]
     program: Option<PathBuf>,
     /// Run the commands in this file instead of an interactive shell, and end with their status
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "first")]
     script: Option<PathBuf>,
     /// Put this file of the host into the guest's root folder
     #[arg(long, value_name = "FILE")]
     add: Vec<PathBuf>,
     /// Arguments of the program or the script
-    #[arg(last = true)]
+    #[arg(last = true, requires = "first")]
     arguments: Vec<String>,
 }
 
