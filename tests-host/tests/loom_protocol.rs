@@ -1,4 +1,4 @@
-//! The protocol on the product's own code, in every interleaving that loom explores.
+//! The protocol on the product's own code, in the interleavings that loom explores within the bounds below.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p tests-host --release --test loom_protocol`
 //!
@@ -11,9 +11,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arch_x86::late::LateInit;
+use kernel_sync::Rcu;
 use loom::thread;
+use mm_generic::mm::Stage;
 use mutants::{Mutant, MutantArch};
-use tests_host::model::{ModelArch, ModelFrames, Tiny, World, explore};
+use tests_host::model::{ModelArch, ModelFrames, ModelRcu, Tiny, World, explore};
 
 type Product = LateInit<Tiny, ModelFrames>;
 type Mutated = MutantArch<Tiny, ModelFrames>;
@@ -241,6 +243,23 @@ impl Scenario for TeardownWalk {
         unsafe { world.cpu(0).leave_mm(world.init_mm()) };
         join([grower]);
     }
+}
+
+/// A walker that finds an mm in a CPU's `LoadedMm` finds it complete: the orderings of `loaded.rs`.
+#[test]
+fn a_loaded_mm_is_seen_complete() {
+    explore::<Product>(None, None, |world| {
+        let cpu = on_cpu(world, |world| {
+            let mm = world.fork(0);
+            world.load(0, mm);
+        });
+        let rcu = ModelRcu::read_lock();
+        if let Some(mm) = world.cpu(0).get(&rcu) {
+            assert_eq!(mm.stage(), Stage::Ready);
+        }
+        drop(rcu);
+        join([cpu]);
+    });
 }
 
 fn product<S: Scenario>() {
