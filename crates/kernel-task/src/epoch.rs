@@ -1,30 +1,40 @@
 //! Read-copy update from epochs: an implementation of [`Rcu`](kernel_sync::Rcu) for a kernel and for a host.
 //!
-//! Grace periods are `crossbeam-epoch`'s: a CPU enters a read-side section by publishing the global
-//! epoch as its own, and the epoch advances when no CPU is left in an older one. What was unlinked
-//! two epochs ago, nobody can hold. This file adds what a kernel needs around that: callbacks that
-//! run at a place the kernel chooses, a count of them that no fork pays for, and a barrier.
+//! Grace periods come from epochs (`epoch/section.rs` walks the race): a CPU announces the epoch in which it entered
+//! a section, and the epoch advances when no CPU is left in an older one. What was unlinked two
+//! epochs ago, nobody can hold.
 //!
-//! # States of a callback
+//! # Callbacks stay on their CPU
+//!
+//! A callback frees memory that its CPU allocated, as a rule, and will allocate again. Run elsewhere, it would carry the
+//! memory, line by line, to the other CPU's free lists, and two CPUs that fork would forever write what the other has
+//! in its cache: that is how this module worked once, and two threads forked no faster than one. So batches stay where they were
+//! queued, and a CPU runs its own. It gives them away when it cannot be counted on:
 //!
 //! ```text
-//! queued ----------> sealed ----------> ready ----------> run
-//!        64 of them,        two epochs         quiesce(), flush()
-//!        flush(), or a      later              or barrier()
-//!        barrier waits                         of any CPU
+//!         64 of them,          two epochs
+//!         a barrier, flush()   later
+//! queued ----------> sealed ------------------> run, by the CPU itself, in quiesce()
+//!                      |
+//!                      | flush() before the CPU goes idle, the CPU leaves, or a barrier waits
+//!                      v        two epochs later
+//!                    common -------------------> run, by any CPU, in quiesce(), flush() or barrier()
 //! ```
 //!
 //! - *Queued*: in the CPU's open batch. [`EpochCpu::call_rcu`] touches memory of this CPU only.
-//! - *Sealed*: the batch went to the epoch collector as one item; its grace period begins. Shared
-//!   lines are written once per batch, 64 callbacks.
-//! - *Ready*: the grace period is over. The collector notices that in whatever CPU happens to enter a
-//!   section or to seal, maybe with locks held; all it does there is to put the batch on a list.
+//! - *Sealed*: stamped with the epoch; the grace period begins. Nothing shared is written; the epoch is read.
 //! - *Run*: by a CPU that calls [`EpochCpu::quiesce`] or the like, which a kernel does where it holds
-//!   no lock: on the way back to user mode, in the idle loop. Running callbacks right where the
-//!   collector finds them ready would be simpler and would deadlock: entering a section under a
-//!   spin lock could run a callback that takes this lock.
+//!   no lock: on the way back to user mode, in the idle loop. Running callbacks in `call_rcu` or on entry to a
+//!   section would be simpler and would deadlock: a callback may take a lock that its caller holds.
 //!
 //! So nothing is ever freed on a machine where no CPU quiesces. [`EpochDomain::pending`] shows it.
+//!
+//! # Who advances the epoch
+//!
+//! A CPU with sealed batches looks at the epoch when it quiesces, and advances it only if it has not moved since its last
+//! look. One CPU alone thus waits for three of its own quiescent states; where many wait, some other has
+//! moved it, and the line is written once for all of them. An advance reads one line of each CPU, which
+//! changes only where sections come and go.
 //!
 //! # Generations
 //!
@@ -36,12 +46,12 @@
 //! generation their CPU believed in. New ones go to the parity that is not waited for, so it ends.
 //! (Linux's SRCU flips twice for the same reason.)
 //!
-//! Another CPU's open batch cannot be taken from it. It seals the batch itself when it quiesces or
+//! Another CPU's batches cannot be taken from it. It seals and hands them over itself when it quiesces or
 //! queues and finds that the generation has moved.
 //!
 //! # A full barrier that must not be relied on
 //!
-//! Entering a section executes a full barrier (on x86 a locked compare-exchange). A walker's own
+//! Entering a section executes a full barrier. A walker's own
 //! barrier is therefore redundant on paper if the guard is taken *between* the store that it
 //! publishes and the walk, and its absence would go unnoticed in every test. Growth takes the guard
 //! **before** it stores the reference entry, and then executes the barrier of the protocol. `call_rcu`
@@ -50,8 +60,8 @@
 //! # Interrupts, loom
 //!
 //! An [`EpochCpu`] is not reentrant. A kernel uses it with interrupts off, or not from interrupt
-//! handlers. Under `--cfg loom` this module compiles, but the epochs are invisible to the checker;
-//! models bring an `Rcu` of their own.
+//! handlers. Under `--cfg loom` the checker explores this module (`tests/epoch_loom.rs`); models of what is built on
+//! RCU bring a simpler `Rcu` of their own.
 //!
 //! # Example
 //!
@@ -91,41 +101,47 @@
 //! # }
 //! ```
 
+mod batch;
 mod callback;
 mod error;
-mod ready;
-mod tally;
+mod member;
+mod section;
+#[cfg(loom)]
+pub mod weakened;
 
+use alloc::collections::VecDeque;
+use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::mem;
 
-use crossbeam_epoch::{Collector, Guard, LocalHandle};
-use kernel_sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use kernel_sync::atomic::{AtomicU64, Ordering};
 use kernel_sync::{Mutex, cpu_relax};
 
+use batch::{BATCH, Batch, Common};
 use callback::Callback;
-use ready::{BATCH, Batch, Ready};
-use tally::{Parity, Tallies, Tally};
+use member::{Members, Parity};
+use section::{CurrentEpoch, Epoch, Local};
 
 pub use error::EpochError;
+#[cfg(loom)]
+pub use weakened::Barrier;
 
 /// RCU domain: read-side sections and the callbacks that wait for them. One per kernel instance.
 ///
 /// When the domain, its CPUs and all guards are gone, the last to go runs the callbacks that are left.
 pub struct EpochDomain {
-    collector: Collector,
     shared: Arc<Shared>,
 }
 
-/// What the CPUs of a domain share. Does not own the collector: sealed batches in the collector own
-/// this, and it runs the last callbacks when the last of them is gone.
+/// What the CPUs of a domain share.
 struct Shared {
+    epoch: CurrentEpoch,
     generation: Generation,
-    ready: Ready,
-    tallies: Tallies,
+    common: Common,
+    members: Members,
     /// Held by a barrier; the generation changes only under it.
     barrier: Mutex<()>,
 }
@@ -139,11 +155,11 @@ impl EpochDomain {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            collector: Collector::new(),
             shared: Arc::new(Shared {
+                epoch: CurrentEpoch::new(),
                 generation: Generation(AtomicU64::new(0)),
-                ready: Ready::new(),
-                tallies: Tallies::new(),
+                common: Common::new(),
+                members: Members::new(),
                 barrier: Mutex::new(()),
             }),
         }
@@ -154,11 +170,12 @@ impl EpochDomain {
     #[must_use]
     pub fn register(&self) -> EpochCpu {
         EpochCpu {
-            sections: self.collector.register(),
-            tally: self.shared.tallies.register(),
-            shared: Arc::clone(&self.shared),
+            local: Rc::new(Local::new(Arc::clone(&self.shared))),
             open: RefCell::new(Vec::new()),
             open_since: Cell::new(None),
+            sealed: RefCell::new(VecDeque::new()),
+            spare: RefCell::new(Vec::new()),
+            last_look: Cell::new(None),
         }
     }
 
@@ -168,7 +185,7 @@ impl EpochDomain {
     /// exact: at some moment of the call nothing was pending.
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.shared.tallies.pending(&[Parity::Even, Parity::Odd])
+        self.shared.members.pending(&[Parity::Even, Parity::Odd])
     }
 
     /// Waits until every callback that was queued before this call, on any CPU, has run. Linux's
@@ -187,7 +204,7 @@ impl EpochDomain {
     /// - [`EpochError::InsideReadSection`] if this CPU holds a guard.
     /// - [`EpochError::OtherDomain`] if `cpu` is not registered here.
     pub fn barrier(&self, cpu: &EpochCpu) -> Result<(), EpochError> {
-        if !Arc::ptr_eq(&self.shared, &cpu.shared) {
+        if !Arc::ptr_eq(&self.shared, &cpu.local.shared) {
             return Err(EpochError::OtherDomain);
         }
         cpu.outside_sections()?;
@@ -228,17 +245,24 @@ impl fmt::Debug for EpochDomain {
 /// to_another_cpu::<kernel_task::epoch::EpochCpu>();
 /// ```
 ///
-/// Dropping it takes the CPU offline: its open batch is sealed and will be run by the others, or when
-/// the domain is dropped. Guards may outlive it.
+/// Dropping it takes the CPU offline: its batches will be run by the others, or when the domain is
+/// dropped. Guards may outlive it.
 pub struct EpochCpu {
-    sections: LocalHandle,
-    tally: Arc<Tally>,
+    local: Rc<Local>,
     /// Callbacks of the open batch.
     open: RefCell<Vec<Callback>>,
     /// Generation of the open batch; `None` while it is empty.
     open_since: Cell<Option<u64>>,
-    shared: Arc<Shared>,
+    /// Batches that wait for their grace period here, oldest first.
+    sealed: RefCell<VecDeque<Batch>>,
+    /// Memory of batches that have run, for the next ones: in the steady state none is allocated.
+    spare: RefCell<Vec<Vec<Callback>>>,
+    /// The epoch at the last look, while something waits for it.
+    last_look: Cell<Option<Epoch>>,
 }
+
+/// Batches whose memory is kept.
+const SPARE: usize = 4;
 
 impl EpochCpu {
     /// Enters a read-side section; it ends when the guard is dropped. Sections nest.
@@ -246,62 +270,79 @@ impl EpochCpu {
     /// Executes a full barrier, which no protocol should rely on: see the head of this file.
     #[must_use = "the section ends when the guard is dropped"]
     pub fn read_lock(&self) -> EpochGuard {
-        EpochGuard { _section: self.sections.pin() }
+        self.local.enter();
+        EpochGuard { local: Rc::clone(&self.local) }
     }
 
-    /// Queues `callback`, to run after a grace period on whichever CPU quiesces then.
+    /// Queues `callback`, to run after a grace period, on this CPU as a rule.
     ///
     /// The callback runs outside of every section and of every lock of this caller. It may queue
     /// callbacks. It must not panic, which would lose the rest of its batch.
     ///
-    /// Allocates a box if the closure captures more than three words, 2 KiB once in 64 calls if this CPU
-    /// ran no batch meanwhile, and a node in the collector when the batch is sealed. An exhausted heap
-    /// aborts there, as everywhere in `alloc`: a kernel keeps a reserve for it, since freeing memory is
-    /// what this is for.
+    /// Allocates a box if the closure captures more than three words, and 2 KiB for each of the first few batches.
+    /// An exhausted heap aborts there, as everywhere in `alloc`: a kernel keeps a reserve for it, since
+    /// freeing memory is what this is for.
     pub fn call_rcu(&self, callback: impl FnOnce() + Send + 'static) {
         let generation = match self.open_since.get() {
             Some(generation) => generation,
             None => {
-                // Relaxed: an old value is as good, see the head of this file.
-                let generation = self.shared.generation.0.load(Ordering::Relaxed);
-                self.open.borrow_mut().reserve_exact(BATCH);
+                let mut open = self.open.borrow_mut();
+                *open = self.spare.borrow_mut().pop().unwrap_or_default();
+                open.reserve_exact(BATCH);
+                let generation = self.generation();
                 self.open_since.set(Some(generation));
                 generation
             }
         };
-        self.tally.queued(Parity::of(generation));
+        self.local.member.queued(Parity::of(generation));
         let queued = {
             let mut open = self.open.borrow_mut();
             open.push(Callback::new(callback));
             open.len()
         };
-        if queued >= BATCH || self.barrier_waits() {
+        if queued >= BATCH {
             self.seal();
+        }
+        if self.barrier_waits() {
+            self.hand_over();
         }
     }
 
-    /// Passes a quiescent state: runs at most one batch of callbacks that are ready, and seals the
-    /// open batch if a barrier waits for it.
+    /// Passes a quiescent state: runs at most one batch of callbacks whose grace period is over, and hands
+    /// this CPU's batches over if a barrier waits for them.
     ///
     /// For the places a CPU comes by all the time without holding a lock, such as the return to user
     /// mode. Where there is nothing to do, it is two loads of lines that are seldom written. Inside a
     /// read-side section it runs nothing: whoever holds a guard is in the middle of something.
     pub fn quiesce(&self) {
         if self.barrier_waits() {
-            self.seal();
+            self.hand_over();
         }
-        self.run_one();
+        let own = self.sealed.borrow().front().map(|batch| batch.sealed_in);
+        let common = self.local.shared.common.oldest();
+        if own.is_none() && common.is_none() {
+            return;
+        }
+        let mut now = self.local.shared.epoch.load();
+        let over = |sealed_in: Option<Epoch>| sealed_in.is_some_and(|it| it.is_over_by(now));
+        if !over(own) && !over(common) && self.last_look.replace(Some(now)) == Some(now) {
+            now = self.local.shared.members.advance(&self.local.shared.epoch);
+            self.last_look.set(Some(now));
+        }
+        self.run_one(now);
     }
 
-    /// Seals the open batch, helps the epoch on, and runs all callbacks that are ready.
+    /// Hands this CPU's batches over, helps the epoch on, and runs all callbacks whose grace period is over.
     ///
     /// For a CPU that goes idle, and for whoever is short of memory. Holding no lock, as for
     /// [`EpochCpu::quiesce`]. One call advances by at most one of the two epochs that make a grace
     /// period; to wait for the end of it, there is [`EpochDomain::barrier`].
     pub fn flush(&self) {
-        self.seal();
-        self.sections.pin().flush();
-        while self.run_one() {}
+        self.hand_over();
+        let now = self.local.shared.members.advance(&self.local.shared.epoch);
+        while self.run_one(now) {}
+        // What has run may have filled a batch.
+        self.hand_over_sealed();
     }
 
     /// Returns how many callbacks are in this CPU's open batch.
@@ -321,53 +362,67 @@ impl EpochCpu {
     /// [`EpochError::InsideReadSection`] if this CPU holds a guard.
     pub fn synchronize(&self) -> Result<(), EpochError> {
         self.outside_sections()?;
-        let over = Arc::new(AtomicBool::new(false));
-        let signal = Arc::clone(&over);
-        // Release: what the sections did happens before what our caller does next.
-        self.sections.pin().defer(move || signal.store(true, Ordering::Release));
-        while !over.load(Ordering::Acquire) {
-            self.sections.pin().flush();
+        let shared = &self.local.shared;
+        let since = shared.epoch.seal();
+        while !since.is_over_by(shared.members.advance(&shared.epoch)) {
             cpu_relax();
         }
         Ok(())
     }
 
-    /// Says whether the open batch is of an older generation, which only a barrier makes it.
-    fn barrier_waits(&self) -> bool {
-        self.open_since
-            .get()
-            .is_some_and(|since| since != self.shared.generation.0.load(Ordering::Relaxed))
+    fn generation(&self) -> u64 {
+        // Relaxed: an old value is as good, see the head of this file.
+        self.local.shared.generation.0.load(Ordering::Relaxed)
     }
 
-    /// Hands the open batch to the collector: its grace period begins.
+    /// Says whether a batch of this CPU is of an older generation, which only a barrier makes it.
+    fn barrier_waits(&self) -> bool {
+        let oldest = self.sealed.borrow().front().map(|batch| batch.generation);
+        oldest.or(self.open_since.get()).is_some_and(|since| since != self.generation())
+    }
+
+    /// Closes the open batch: its grace period begins.
     fn seal(&self) {
         let Some(generation) = self.open_since.take() else { return };
         let callbacks = mem::take(&mut *self.open.borrow_mut());
-        let batch = Batch { parity: Parity::of(generation), callbacks };
-        let shared = Arc::clone(&self.shared);
-        let section = self.sections.pin();
-        // Runs wherever the collector finds the grace period over, maybe under a lock: no callback
-        // is called here.
-        section.defer(move || shared.ready.push(batch));
-        // The collector batches as well, but 64 of our batches are far too many to wait for.
-        section.flush();
+        let sealed_in = self.local.shared.epoch.seal();
+        self.sealed.borrow_mut().push_back(Batch { sealed_in, generation, callbacks });
     }
 
-    /// Runs the oldest batch that is ready; false if there was none, or inside a section.
-    fn run_one(&self) -> bool {
-        if self.sections.is_pinned() {
+    /// Seals the open batch and lets any CPU run it, and the ones before it.
+    fn hand_over(&self) {
+        self.seal();
+        self.hand_over_sealed();
+    }
+
+    fn hand_over_sealed(&self) {
+        let sealed = mem::take(&mut *self.sealed.borrow_mut());
+        if !sealed.is_empty() {
+            self.local.shared.common.push(sealed);
+        }
+    }
+
+    /// Runs the oldest batch whose grace period is over, of this CPU or else of the common ones; false if
+    /// there was none, or inside a section.
+    fn run_one(&self, now: Epoch) -> bool {
+        if self.local.is_inside() {
             return false;
         }
-        let Some(Batch { parity, mut callbacks }) = self.shared.ready.pop() else { return false };
+        let own = {
+            let mut sealed = self.sealed.borrow_mut();
+            let over = sealed.front().is_some_and(|batch| batch.sealed_in.is_over_by(now));
+            if over { sealed.pop_front() } else { None }
+        };
+        let batch = own.or_else(|| self.local.shared.common.pop_over(now));
+        let Some(Batch { generation, mut callbacks, .. }) = batch else { return false };
+        let parity = Parity::of(generation);
         for callback in callbacks.drain(..) {
             callback.run();
-            self.tally.ran(parity);
+            self.local.member.ran(parity);
         }
-        // The memory of the batch serves for the next one, so that in the steady state none is
-        // allocated.
-        let mut open = self.open.borrow_mut();
-        if open.capacity() == 0 {
-            *open = callbacks;
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE {
+            spare.push(callbacks);
         }
         true
     }
@@ -376,7 +431,7 @@ impl EpochCpu {
     fn run_until_none_pending(&self, parity: Parity) {
         loop {
             self.flush();
-            if self.shared.tallies.pending(&[parity]) == 0 {
+            if self.local.shared.members.pending(&[parity]) == 0 {
                 return;
             }
             cpu_relax();
@@ -384,14 +439,13 @@ impl EpochCpu {
     }
 
     fn outside_sections(&self) -> Result<(), EpochError> {
-        if self.sections.is_pinned() { Err(EpochError::InsideReadSection) } else { Ok(()) }
+        if self.local.is_inside() { Err(EpochError::InsideReadSection) } else { Ok(()) }
     }
 }
 
 impl Drop for EpochCpu {
     fn drop(&mut self) {
-        self.seal();
-        self.tally.release();
+        self.hand_over();
     }
 }
 
@@ -399,7 +453,7 @@ impl fmt::Debug for EpochCpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EpochCpu")
             .field("queued", &self.open.borrow().len())
-            .field("inside_section", &self.sections.is_pinned())
+            .field("inside_section", &self.local.is_inside())
             .finish_non_exhaustive()
     }
 }
@@ -412,7 +466,13 @@ impl fmt::Debug for EpochCpu {
 /// ```
 #[must_use = "the section ends when the guard is dropped"]
 pub struct EpochGuard {
-    _section: Guard,
+    local: Rc<Local>,
+}
+
+impl Drop for EpochGuard {
+    fn drop(&mut self) {
+        self.local.leave();
+    }
 }
 
 impl fmt::Debug for EpochGuard {

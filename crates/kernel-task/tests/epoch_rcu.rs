@@ -250,3 +250,41 @@ fn barrier_is_helped_by_a_cpu_that_only_quiesces() {
         done.store(true, Ordering::Relaxed);
     });
 }
+
+/// Callbacks that ran wherever a CPU happened to find them ready carried frames from CPU to CPU, and two
+/// threads forked no faster than one.
+#[test]
+fn callbacks_run_on_the_cpu_that_queued_them() {
+    let domain = EpochDomain::new();
+    let elsewhere = AtomicUsize::new(0);
+    let ran = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let cpu = domain.register();
+                let (counted, home) = (Arc::new(AtomicUsize::new(0)), thread::current().id());
+                let away = Arc::new(AtomicUsize::new(0));
+                let mut queued = 0;
+                while counted.load(Ordering::Relaxed) < MANY {
+                    let (counted, away) = (Arc::clone(&counted), Arc::clone(&away));
+                    // Not for ever: what is queued last runs when the CPU has left.
+                    if queued < 2 * MANY {
+                        cpu.call_rcu(move || {
+                            let here = thread::current().id() == home;
+                            away.fetch_add(usize::from(!here), Ordering::Relaxed);
+                            counted.fetch_add(1, Ordering::Relaxed);
+                        });
+                        queued += 1;
+                    }
+                    drop(cpu.read_lock());
+                    cpu.quiesce();
+                }
+                elsewhere.fetch_add(away.load(Ordering::Relaxed), Ordering::Relaxed);
+                ran.fetch_add(counted.load(Ordering::Relaxed), Ordering::Relaxed);
+            });
+        }
+    });
+    assert!(ran.load(Ordering::Relaxed) >= 4 * MANY);
+    // The last of a CPU that has left run elsewhere, but no CPU counts those: it has left.
+    assert_eq!(elsewhere.load(Ordering::Relaxed), 0);
+}

@@ -1,8 +1,10 @@
-//! Counting callbacks without a line that all CPUs write.
+//! The CPUs of a domain: what each announces, and how many callbacks it queued and ran.
+//!
+//! # Counting without a line that all CPUs write
 //!
 //! Every CPU counts what it queued and what it ran, on a line of its own; a callback may be queued
 //! on one CPU and run on another. The number of callbacks pending is the difference of the sums. It
-//! is exact only while nothing moves, but a zero is always true: see [`Tallies::pending`].
+//! is exact only while nothing moves, but a zero is always true: see [`Members::pending`].
 //!
 //! The counts are kept twice, for even and for odd generations (`epoch.rs` tells what a generation
 //! is), so that a barrier can wait for one kind while callbacks of the other kind keep coming.
@@ -12,6 +14,8 @@ use alloc::vec::Vec;
 
 use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::section::{Announcement, CurrentEpoch, Epoch};
 
 /// Which of the two sets of counters a callback is counted in: the lowest bit of a generation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,38 +37,46 @@ impl Parity {
     }
 }
 
-/// One CPU's counters, on two cache lines of their own. Written by the CPU that owns them, and by
-/// nobody else.
+/// One CPU. Its announcement is on lines of its own, and so are its counters; the CPU that owns them writes
+/// them, and nobody else.
+pub(super) struct Member {
+    pub(super) announcement: Announcement,
+    tally: Tally,
+}
+
 #[repr(align(128))]
-pub(super) struct Tally {
+struct Tally {
     queued: [AtomicU64; 2],
     ran: [AtomicU64; 2],
     owned: AtomicBool,
 }
 
-impl Tally {
+impl Member {
     fn new() -> Self {
         Self {
-            queued: [AtomicU64::new(0), AtomicU64::new(0)],
-            ran: [AtomicU64::new(0), AtomicU64::new(0)],
-            owned: AtomicBool::new(true),
+            announcement: Announcement::new(),
+            tally: Tally {
+                queued: [AtomicU64::new(0), AtomicU64::new(0)],
+                ran: [AtomicU64::new(0), AtomicU64::new(0)],
+                owned: AtomicBool::new(true),
+            },
         }
     }
 
     /// Counts a callback that the owner is about to queue.
     pub(super) fn queued(&self, parity: Parity) {
-        increment(&self.queued[parity as usize]);
+        increment(&self.tally.queued[parity as usize]);
     }
 
     /// Counts a callback that the owner has run.
     pub(super) fn ran(&self, parity: Parity) {
-        increment(&self.ran[parity as usize]);
+        increment(&self.tally.ran[parity as usize]);
     }
 
-    /// Gives the counters up. What they say stays true and goes on counting in the sums.
+    /// Gives the place up. What the counters say stays true and goes on counting in the sums.
     pub(super) fn release(&self) {
         // Release: the next owner goes on from our last counts.
-        self.owned.store(false, Ordering::Release);
+        self.tally.owned.store(false, Ordering::Release);
     }
 }
 
@@ -75,27 +87,35 @@ fn increment(counter: &AtomicU64) {
     counter.store(value + 1, Ordering::Release);
 }
 
-/// The counters of all CPUs of a domain. The lock is for registering and for reading the sums;
-/// counting does not take it.
-pub(super) struct Tallies(Mutex<Vec<Arc<Tally>>>);
+/// All CPUs of a domain. The lock is for registering, for reading the sums and for advancing the epoch;
+/// sections and counting do not take it.
+pub(super) struct Members(Mutex<Vec<Arc<Member>>>);
 
-impl Tallies {
+impl Members {
     pub(super) fn new() -> Self {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// Returns counters for a new CPU: those of a CPU that left, or new ones.
-    pub(super) fn register(&self) -> Arc<Tally> {
+    /// Returns a place for a new CPU: that of a CPU that left, or a new one.
+    pub(super) fn register(&self) -> Arc<Member> {
         let mut all = self.0.lock();
         // Acquire pairs with `release`.
-        let left = all.iter().find(|tally| !tally.owned.load(Ordering::Acquire));
-        if let Some(tally) = left {
-            tally.owned.store(true, Ordering::Relaxed);
-            return Arc::clone(tally);
+        let left = all.iter().find(|member| !member.tally.owned.load(Ordering::Acquire));
+        if let Some(member) = left {
+            member.tally.owned.store(true, Ordering::Relaxed);
+            return Arc::clone(member);
         }
-        let tally = Arc::new(Tally::new());
-        all.push(Arc::clone(&tally));
-        tally
+        let member = Arc::new(Member::new());
+        all.push(Arc::clone(&member));
+        member
+    }
+
+    /// Advances `epoch` by one if every section allows it, and unless another CPU is at it; returns it as it is then.
+    pub(super) fn advance(&self, epoch: &CurrentEpoch) -> Epoch {
+        if let Some(all) = self.0.try_lock() {
+            epoch.advance(epoch.load(), &all);
+        }
+        epoch.load()
     }
 
     /// Returns how many callbacks of these parities are queued and have not run.
@@ -105,8 +125,8 @@ impl Tallies {
     pub(super) fn pending(&self, parities: &[Parity]) -> u64 {
         let all = self.0.lock();
         let sum = |counters: fn(&Tally) -> &[AtomicU64; 2]| -> u64 {
-            let each = all.iter().flat_map(|tally| {
-                parities.iter().map(move |&parity| &counters(tally)[parity as usize])
+            let each = all.iter().flat_map(|member| {
+                parities.iter().map(move |&parity| &counters(&member.tally)[parity as usize])
             });
             each.map(|counter| counter.load(Ordering::Acquire)).sum()
         };
@@ -121,21 +141,21 @@ impl Tallies {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{Parity, Tallies};
+    use super::{Members, Parity};
 
     #[test]
     fn counters_of_a_cpu_that_left_are_reused_and_still_counted() {
-        let tallies = Tallies::new();
-        let first = tallies.register();
+        let members = Members::new();
+        let first = members.register();
         first.queued(Parity::Even);
         first.queued(Parity::Odd);
         first.release();
-        let second = tallies.register();
+        let second = members.register();
         assert!(alloc::sync::Arc::ptr_eq(&first, &second));
-        assert_eq!(tallies.pending(&[Parity::Even]), 1);
-        let third = tallies.register();
+        assert_eq!(members.pending(&[Parity::Even]), 1);
+        let third = members.register();
         third.ran(Parity::Even);
-        assert_eq!(tallies.pending(&[Parity::Even]), 0);
-        assert_eq!(tallies.pending(&[Parity::Odd]), 1);
+        assert_eq!(members.pending(&[Parity::Even]), 0);
+        assert_eq!(members.pending(&[Parity::Odd]), 1);
     }
 }
