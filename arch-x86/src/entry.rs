@@ -27,7 +27,8 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// An entry for a table of level `depth + 1`, in a table of level `depth` (0 is the top).
 ///
 /// `None` when the frame's address does not fit. The four top-level entries of PAE have neither a
-/// writable nor a user bit: they are reserved, and a set one faults when CR3 is loaded.
+/// writable nor a user nor an accessed bit: they are reserved, and a set one faults when CR3 is loaded. Elsewhere the kernel's tables
+/// are born accessed, so that no MMU has to store to a PGD for it (Linux's `_KERNPG_TABLE`).
 pub(crate) fn table<G: Geometry>(
     geometry: &G,
     depth: usize,
@@ -37,7 +38,7 @@ pub(crate) fn table<G: Geometry>(
     let rights = match (is_pdpte(geometry, depth), user) {
         (true, _) => 0,
         (false, true) => WRITABLE | USER,
-        (false, false) => WRITABLE,
+        (false, false) => WRITABLE | ACCESSED,
     };
     G::Word::from_u64(frame.phys() | rights | PRESENT)
 }
@@ -53,6 +54,14 @@ pub(crate) fn page<G: Geometry>(
 ) -> Option<G::Word> {
     let used = if dirty { DIRTY | ACCESSED } else { 0 };
     G::Word::from_u64(frame.phys() | PRESENT | rights::<G>(prot, user) | used)
+}
+
+/// An entry that maps a large page of the kernel half, in a table of level `depth`, the last but one.
+///
+/// `None` when the address does not fit.
+pub(crate) fn large_page<G: Geometry>(frame: Frame, prot: Prot, dirty: bool) -> Option<G::Word> {
+    let entry = page::<G>(frame, prot, false, dirty)?;
+    G::Word::from_u64(entry.to_u64() | LARGE)
 }
 
 /// A page entry of the user half with other rights, and everything else as it was.
@@ -128,6 +137,11 @@ pub(crate) fn prot<G: Geometry>(entry: G::Word, user: bool) -> Prot {
     prot.set(Prot::WRITE, bits & WRITABLE != 0);
     prot.set(Prot::EXEC, !G::HAS_NX || bits & NO_EXECUTE == 0);
     prot
+}
+
+/// The bits of an entry of level `depth` that MMUs set on their own.
+pub(crate) fn set_by_mmu<G: Geometry>(geometry: &G, depth: usize) -> u64 {
+    if is_pdpte(geometry, depth) { 0 } else { ACCESSED | DIRTY }
 }
 
 /// Tells whether a store has gone through the entry.

@@ -70,6 +70,12 @@ pub trait Geometry: core::fmt::Debug + Copy + Send + Sync + 'static {
     /// Where the slots are.
     const SLOTS: SlotTable;
 
+    /// Level of the table that the slots are in (0 is the top).
+    const SLOT_DEPTH: usize = match Self::SLOTS {
+        SlotTable::TopLevel => 0,
+        SlotTable::PrivatePmd => 1,
+    };
+
     /// Entry bits that have a no-execute bit at bit 63.
     const HAS_NX: bool;
 
@@ -93,10 +99,12 @@ pub trait Geometry: core::fmt::Debug + Copy + Send + Sync + 'static {
 
     /// Bytes of kernel addresses that one slot maps.
     fn slot_span(&self) -> u64 {
-        match Self::SLOTS {
-            SlotTable::TopLevel => self.levels()[0].span(),
-            SlotTable::PrivatePmd => self.levels()[1].span(),
-        }
+        self.levels()[Self::SLOT_DEPTH].span()
+    }
+
+    /// Tells whether a large page can stand in a slot: whether the tables below the slots map pages.
+    fn slots_hold_large_pages(&self) -> bool {
+        Self::SLOT_DEPTH + 2 == self.levels().len()
     }
 
     /// First address that is no user address: the boundary, not sign-extended.

@@ -4,10 +4,11 @@
 //! that story (fork, exec, attach), `sync.rs` is CPU B (growth).
 
 use kernel_sync::atomic::{AtomicU64, Ordering};
-use kernel_sync::smp_mb;
+use kernel_sync::{Rcu, smp_mb};
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::{Frame, Frames};
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
+use mm_generic::kernel_slots::KernelSlots;
 use mm_generic::reference::Stamp;
 
 use crate::geometry::Geometry;
@@ -50,19 +51,29 @@ impl<G: Geometry, F: Frames> LateInit<G, F> {
         &self.slots
     }
 
-    /// Completes `pgd` if the reference has grown since it was last completed.
+    /// Completes `pgd` if the reference has changed since it was last completed.
     #[inline]
-    fn complete(&self, pgd: &LatePgd) {
+    fn complete<R: Rcu>(&self, pgd: &LatePgd) {
+        let stamp = Stamp::from_u64(pgd.stamp.load(Ordering::Relaxed));
+        if self.slots.reference().stamp() != stamp {
+            self.settle_all::<R>(pgd);
+        }
+    }
+
+    /// Settles every slot of `pgd`.
+    #[cold]
+    fn settle_all<R: Rcu>(&self, pgd: &LatePgd) {
+        // An entry that is read of the reference and not stored yet must not come back for another table meanwhile: frames of
+        // retired tables are freed after this section. Entered here, and not before the generation was read, for
+        // it may cost a barrier, and most forks do without.
+        let _section = R::read_lock();
         let reference = self.slots.reference();
         // Read before the slots are: they then hold at least what the stamp stands for.
         let now = reference.stamp();
-        if now == Stamp::from_u64(pgd.stamp.load(Ordering::Relaxed)) {
-            return;
-        }
-        // SAFETY: the caller keeps the PGD alive; what is stored is what the reference holds.
-        reference.fill_populated(unsafe { self.slots.of(pgd.root) });
+        // SAFETY: the caller keeps the PGD alive, and this is a read-side section.
+        unsafe { reference.settle_used(self.slots.of(pgd.root)) };
         // Relaxed: the stamp says what the slots hold to whoever has the mm already. A concurrent
-        // attach may write an older stamp over a newer one; the next attach then fills once more.
+        // attach may write an older stamp over a newer one; the next attach then settles once more.
         pgd.stamp.store(now.to_u64(), Ordering::Relaxed);
     }
 }
@@ -102,9 +113,7 @@ impl<G: Geometry, F: Frames> ArchPgd for LateInit<G, F> {
     /// populated later, late init and walks bring.
     fn pgd_alloc(&self) -> Result<LatePgd, PgdAllocError> {
         let root = self.slots.alloc_root()?;
-        // SAFETY:
-        // * made above, and handed to nobody yet;
-        // * a kernel maps below the slots, and `Slots::populate` is how it gets new ones.
+        // SAFETY: made above, and handed to nobody yet.
         let stamp = unsafe { self.slots.reference().copy_populated(self.slots.of(root)) };
         Ok(LatePgd { root, stamp: AtomicU64::new(stamp.to_u64()) })
     }
@@ -115,19 +124,23 @@ impl<G: Geometry, F: Frames> ArchPgd for LateInit<G, F> {
     }
 
     #[inline]
-    fn pgd_init_late(&self, pgd: &LatePgd) {
+    fn pgd_init_late<R: Rcu>(&self, pgd: &LatePgd) {
         mm_visible_before_reference_read();
-        self.complete(pgd);
+        self.complete::<R>(pgd);
     }
 
     #[inline]
-    fn pgd_attach(&self, pgd: &LatePgd) {
+    fn pgd_attach<R: Rcu>(&self, pgd: &LatePgd) {
         mm_visible_before_reference_read();
-        self.complete(pgd);
+        self.complete::<R>(pgd);
     }
 
     fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {
         self.slots.populate(range)
+    }
+
+    fn kernel_slots(&self) -> Option<&dyn KernelSlots> {
+        Some(&self.slots)
     }
 
     #[inline]
@@ -135,7 +148,12 @@ impl<G: Geometry, F: Frames> ArchPgd for LateInit<G, F> {
         self.slots.reference().is_synced(self.slots.range(range))
     }
 
-    fn sync_global_pgds(&self, range: KernelRange, walk: &dyn PgdWalk<LatePgd>) {
-        sync::sync_global_pgds(&self.slots, range, walk);
+    fn sync_global_pgds(
+        &self,
+        range: KernelRange,
+        walk: &dyn PgdWalk<LatePgd>,
+        flush: &mut dyn FnMut(),
+    ) {
+        sync::sync_global_pgds(&self.slots, range, walk, flush);
     }
 }

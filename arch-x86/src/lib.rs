@@ -6,6 +6,7 @@
 //! | `sync_global_pgds` (arch/x86/mm/init_64.c) | `sync.rs`, called through [`late::LateInit`] |
 //! | `pgd_alloc`, `pgd_free` | [`late`], without a lock; [`locked`], with `pgd_lock` and `pgd_list` |
 //! | `pgd_none`, `KERNEL_PGD_BOUNDARY`, `SHARED_KERNEL_PMD` | [`geometry`], [`slots`] |
+//! | `__split_large_page`, `collapse_large_pages` (mm/pat/set_memory.c) | `replace.rs`, called through [`mm_generic::kernel_slots::KernelSlots`] |
 //! | page-table entries and walks | [`entry`], [`tables`] |
 //!
 //! This is the only crate that knows x86. [`X86`] is the scheme that the feature `pgd-init-late` selects:
@@ -19,6 +20,7 @@ pub mod geometry;
 #[cfg(feature = "pgd-init-late")]
 pub mod late;
 pub mod locked;
+mod replace;
 pub mod slots;
 #[cfg(feature = "pgd-init-late")]
 mod sync;

@@ -9,6 +9,7 @@ use kernel_sync::{Mutex, OutOfHeap};
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::{Frame, Frames};
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
+use mm_generic::kernel_slots::KernelSlots;
 
 use crate::geometry::Geometry;
 use crate::slots::Slots;
@@ -102,9 +103,7 @@ impl<G: Geometry, F: Frames> ArchPgd for Locked<G, F> {
         let root = self.slots.alloc_root()?;
         // Copy and registration are one critical section: a growth comes before both or after both.
         let mut pgd_list = self.pgd_list.lock();
-        // SAFETY:
-        // * made above, and not on the list yet;
-        // * a kernel maps below the slots, and `Slots::populate` is how it gets new ones.
+        // SAFETY: made above, and not on the list yet.
         unsafe { self.slots.reference().copy_populated(self.slots.of(root)) };
         match pgd_list.add(root) {
             Ok(place) => Ok(LockedPgd { root, place }),
@@ -127,25 +126,41 @@ impl<G: Geometry, F: Frames> ArchPgd for Locked<G, F> {
         self.slots.populate(range)
     }
 
+    fn kernel_slots(&self) -> Option<&dyn KernelSlots> {
+        Some(&self.slots)
+    }
+
     #[inline]
     fn is_synced(&self, range: KernelRange) -> bool {
         self.slots.reference().is_synced(self.slots.range(range))
     }
 
-    /// Walks `pgd_list` under `pgd_lock`; the task layer's walk is not needed.
-    fn sync_global_pgds(&self, range: KernelRange, _walk: &dyn PgdWalk<LockedPgd>) {
+    /// Walks `pgd_list` under `pgd_lock`; the task layer's walk is not needed. The flush comes after the lock is let go: Linux's
+    /// `__split_large_page` flushes under it, and can then never take it with interrupts off.
+    fn sync_global_pgds(
+        &self,
+        range: KernelRange,
+        _walk: &dyn PgdWalk<LockedPgd>,
+        flush: &mut dyn FnMut(),
+    ) {
         let reference = self.slots.reference();
         let range = self.slots.range(range);
-        let pgd_list = self.pgd_list.lock();
-        for root in pgd_list.roots() {
-            // SAFETY: on the list, so it lives; `fill` stores what the reference holds.
-            let table = unsafe { self.slots.of(root) };
-            for slot in range.clone() {
-                reference.fill(table, slot);
+        let walked_from = reference.stamp();
+        {
+            let pgd_list = self.pgd_list.lock();
+            for root in pgd_list.roots() {
+                // SAFETY: on the list, so it lives.
+                let table = unsafe { self.slots.of(root) };
+                for slot in range.clone() {
+                    // SAFETY: the caller is in a read-side section.
+                    unsafe { reference.settle(table, slot) };
+                }
             }
         }
-        // SAFETY: populated by the caller; every PGD is on the list, or will be copied from the
-        // reference under the lock that is held here.
-        unsafe { reference.mark_synced(range) };
+        if reference.is_flush_due(range.clone()) {
+            flush();
+        }
+        // SAFETY: every PGD was on the list, or has been copied from the reference under the lock since; flushed above.
+        unsafe { reference.mark_synced(range, walked_from) };
     }
 }

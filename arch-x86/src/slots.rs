@@ -65,7 +65,8 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
         let tables = Tables::new(geometry, frames);
         let table = slot_table(&tables, root).ok_or(SetupError::NoKernelPmd { root })?;
         let slots = &G::Word::table(frames, table)[first_slot::<G>()..][..geometry.slots()];
-        Ok(Self { tables, root, reference: ReferencePgd::adopt(slots, private)? })
+        let set_by_mmu = entry::set_by_mmu(&geometry, G::SLOT_DEPTH);
+        Ok(Self { tables, root, reference: ReferencePgd::adopt(slots, private, set_by_mmu)? })
     }
 
     /// Makes an empty reference PGD, for a host or for a kernel that fills it before its first mm.
@@ -104,8 +105,7 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
     ///
     /// # Safety
     ///
-    /// `root` is live, and nothing is stored in its slots but what the reference holds: an entry is never
-    /// changed and never cleared.
+    /// `root` is live, and nothing is stored in its slots but by [`ReferencePgd::settle`] and its like.
     #[inline]
     pub unsafe fn of(&self, root: Frame) -> &[<G::Word as Word>::Atomic] {
         let table = slot_table(&self.tables, root)
@@ -163,7 +163,7 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
         unsafe { self.tables.frames().put(root) };
     }
 
-    /// Stores tables for the slots of `range` that the reference lacks: all of them or none.
+    /// Takes a share in the slots of `range`, and stores tables for those that the reference lacks: all of them or none.
     ///
     /// # Errors
     ///
@@ -172,19 +172,28 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
         let slots = self.range(range);
         let private = slots.clone().find(|&slot| self.reference.is_private(slot));
         if let Some(slot) = private {
-            let geometry = self.tables.geometry();
-            let addr = geometry.kernel_half().first + slot as u64 * geometry.slot_span();
-            return Err(PopulateError::PrivateSlot { slot, addr });
+            return Err(PopulateError::PrivateSlot { slot, addr: self.addr(slot) });
         }
-        let missing = slots.filter(|&slot| !self.reference.is_populated(slot));
-        let mut entries = NewTables { tables: &self.tables, entries: Vec::new() };
-        for slot in missing {
-            entries.add(slot)?;
+        let mut new = NewTables { tables: &self.tables, entries: Vec::new() };
+        loop {
+            for slot in slots.clone() {
+                if !self.reference.is_populated(slot) {
+                    new.add(slot)?;
+                }
+            }
+            // SAFETY: tables made in `add`, zeroed, which nobody frees while they are in the reference; `add` keeps them in order.
+            if unsafe { self.reference.populate(slots.clone(), &mut new.entries) } {
+                // What another grower populated first stays in `entries`, and its tables are freed here.
+                return Ok(());
+            }
+            // A slot was reclaimed since it was looked at.
         }
-        // SAFETY: tables made in `add`, zeroed, which nobody frees once they are in the reference.
-        unsafe { self.reference.populate(&mut entries.entries) };
-        // What another grower populated first stays in `entries`, and its tables are freed here.
-        Ok(())
+    }
+
+    /// First address of a slot.
+    pub(crate) fn addr(&self, slot: usize) -> u64 {
+        let geometry = self.tables.geometry();
+        geometry.kernel_half().first + slot as u64 * geometry.slot_span()
     }
 }
 
@@ -195,17 +204,17 @@ struct NewTables<'a, G: Geometry, F: Frames> {
 }
 
 impl<G: Geometry, F: Frames> NewTables<'_, G, F> {
+    /// Makes a table for `slot`, unless there is one already.
     fn add(&mut self, slot: usize) -> Result<(), PopulateError> {
+        let Err(place) = self.entries.binary_search_by_key(&slot, |&(slot, _)| slot) else {
+            return Ok(());
+        };
         self.entries
             .try_reserve(1)
             .map_err(|_| OutOfHeap { bytes: size_of::<(usize, G::Word)>() })?;
         let frame = self.tables.frames().alloc()?;
-        let depth = match G::SLOTS {
-            SlotTable::TopLevel => 0,
-            SlotTable::PrivatePmd => 1,
-        };
-        match entry::table(self.tables.geometry(), depth, frame, false) {
-            Some(entry) => self.entries.push((slot, entry)),
+        match entry::table(self.tables.geometry(), G::SLOT_DEPTH, frame, false) {
+            Some(entry) => self.entries.insert(place, (slot, entry)),
             None => {
                 // SAFETY: just allocated, never stored anywhere.
                 unsafe { self.tables.frames().put(frame) };

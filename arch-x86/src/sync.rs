@@ -1,4 +1,4 @@
-//! `sync_global_pgds`: brings new top-level entries to every PGD, in one walk for the whole range.
+//! `sync_global_pgds`: brings changed top-level entries to every PGD, in one walk for the whole range.
 //!
 //! CPU B of the story told in [`mm_generic::reference`].
 
@@ -20,26 +20,34 @@ fn reference_stored_before_walk() {
     smp_mb();
 }
 
-/// Fills the slots of `range` in every PGD that a CPU may load, and marks them synced.
+/// Settles the slots of `range` in every PGD that a CPU may load, flushes where that is due, and marks the slots synced.
 ///
-/// Every slot of the range is filled, not only those that this CPU populated: a slot that another
+/// Every slot of the range is settled, not only those that this CPU changed: a slot that another
 /// CPU populated and is still walking for is not synced yet, and this walk is its sync too.
 pub(crate) fn sync_global_pgds<G: Geometry, F: Frames>(
     slots: &Slots<G, F>,
     range: KernelRange,
     walk: &dyn PgdWalk<LatePgd>,
+    flush: &mut dyn FnMut(),
 ) {
     let reference = slots.reference();
     let range = slots.range(range);
+    // What changes after this may come too late for the walk, and is not vouched for below.
+    let walked_from = reference.stamp();
     reference_stored_before_walk();
     walk.for_each_pgd(&mut |pgd| {
-        // SAFETY: the walk keeps the PGD alive; `fill` stores what the reference holds.
+        // SAFETY: the walk keeps the PGD alive.
         let table = unsafe { slots.of(pgd.root()) };
         for slot in range.clone() {
-            reference.fill(table, slot);
+            // SAFETY: a walk is a read-side section.
+            unsafe { reference.settle(table, slot) };
         }
     });
-    // After the walk, never before: who finds the slots synced uses the addresses at once.
-    // SAFETY: populated by the caller, and the walk above has ended.
-    unsafe { reference.mark_synced(range) };
+    // After the walk: a CPU that loaded a PGD before the walk came to it has cached the old entry from there.
+    if reference.is_flush_due(range.clone()) {
+        flush();
+    }
+    // After the walk and the flush, never before: who finds the slots synced uses the addresses at once.
+    // SAFETY: the walk above has ended, and so has the flush.
+    unsafe { reference.mark_synced(range, walked_from) };
 }

@@ -54,4 +54,14 @@ impl<G: Geometry, F: Frames> Tables<G, F> {
             .expect("only PAE has tables of its own here, and its 64-bit entries hold any frame");
         G::Word::store(&self.entries(root)[index], entry, Ordering::Release);
     }
+
+    /// Frees the tables behind the entries of `table`, a table of level `depth` that nothing leads to any more.
+    pub(crate) fn free_below(&self, table: Frame, depth: usize) {
+        let levels = self.geometry.levels();
+        if depth + 1 < levels.len() {
+            // SAFETY: nothing leads to what is below an unreachable table.
+            let mut free = |frame| unsafe { self.frames.put(frame) };
+            self.unlink_tables(table, depth, levels[depth].entries(), &mut free);
+        }
+    }
 }

@@ -5,11 +5,12 @@
 //! a kernel root of its own (arm64's TTBR1) leaves every provided method alone: they are empty,
 //! inlined, and cost nothing.
 
-use kernel_sync::OutOfHeap;
+use kernel_sync::{OutOfHeap, Rcu};
 use thiserror::Error;
 
 use crate::frames::{Frame, OutOfFrames};
 use crate::kernel_range::{KernelHalf, KernelRange};
+use crate::kernel_slots::KernelSlots;
 use crate::page_tables::PageTables;
 
 /// A `pgd_alloc` that failed. Nothing was kept.
@@ -116,27 +117,34 @@ pub trait ArchPgd: Send + Sync + Sized + 'static {
     /// Completes the kernel half of a new PGD that walkers can already see.
     ///
     /// Called in fork and exec, after the mm was published and before the PGD is loaded anywhere.
-    /// An implementation starts with a full barrier, so that either this call sees a growth's
-    /// reference entry or that growth's walk sees the mm.
+    /// An implementation starts with a full barrier, so that either this call sees an updater's
+    /// reference entry or that updater's walk sees the mm. `R` is the RCU that retired tables are freed by: what is read of the
+    /// reference and not yet stored is held in a read-side section of it.
     #[inline(always)]
-    fn pgd_init_late(&self, _pgd: &Self::Pgd) {}
+    fn pgd_init_late<R: Rcu>(&self, _pgd: &Self::Pgd) {}
 
     /// Completes the kernel half of a PGD that has just become visible to walkers anew.
     ///
     /// Called when an mm that no task may have had during an earlier walk gets a task again:
     /// `kthread_use_mm`, and a process made with `CLONE_VM`. Other CPUs may have the PGD loaded.
     #[inline(always)]
-    fn pgd_attach(&self, _pgd: &Self::Pgd) {}
+    fn pgd_attach<R: Rcu>(&self, _pgd: &Self::Pgd) {}
 
     /// Makes the kernel's own tables cover `range`: stores the missing top-level entries in the
-    /// reference PGD. Nothing is handed out before [`ArchPgd::sync_global_pgds`] has returned.
+    /// reference PGD, and takes a share in each. Nothing is handed out before [`ArchPgd::sync_global_pgds`] has returned.
     ///
     /// # Errors
     ///
     /// See [`PopulateError`]; the reference PGD is then unchanged.
     fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError>;
 
-    /// Tells whether a finished walk has already brought every slot of `range` to every PGD.
+    /// How top-level entries are replaced and taken out; `None` where all PGDs share their top level, and there is nothing
+    /// that a walk would have to bring to them.
+    fn kernel_slots(&self) -> Option<&dyn KernelSlots> {
+        None
+    }
+
+    /// Tells whether every CPU translates `range` through the reference's top-level entries, and nothing else.
     ///
     /// An entry in the reference is not enough: its grower's walk may still be under way.
     #[inline(always)]
@@ -144,10 +152,17 @@ pub trait ArchPgd: Send + Sync + Sized + 'static {
         false
     }
 
-    /// Brings the reference's entries for `range` to every PGD, in one walk, and then marks them synced.
+    /// Brings the reference's entries for `range` to every PGD, in one walk; then calls `flush`, if a CPU may
+    /// still translate through an entry that was replaced or retired; and then marks the slots synced.
     ///
     /// An implementation starts with a full barrier, the partner of the one in
     /// [`ArchPgd::pgd_init_late`].
     #[inline(always)]
-    fn sync_global_pgds(&self, _range: KernelRange, _walk: &dyn PgdWalk<Self::Pgd>) {}
+    fn sync_global_pgds(
+        &self,
+        _range: KernelRange,
+        _walk: &dyn PgdWalk<Self::Pgd>,
+        _flush: &mut dyn FnMut(),
+    ) {
+    }
 }

@@ -34,7 +34,7 @@ pub enum GrowError {
 /// [`InitMm::grow`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the addresses can only be used through the range"]
-pub struct SyncedRange(KernelRange);
+pub struct SyncedRange(pub(crate) KernelRange);
 
 impl SyncedRange {
     /// First address.
@@ -50,10 +50,16 @@ impl SyncedRange {
         self.0.len()
     }
 
+    /// Tells whether `addr` is an address of this range.
+    #[must_use]
+    pub const fn contains(&self, addr: u64) -> bool {
+        addr >= self.0.start() && addr <= self.0.last()
+    }
+
     /// Tells whether `addr` is the first byte of a page of this range.
     #[must_use]
     pub const fn has_page(&self, addr: u64) -> bool {
-        addr.is_multiple_of(PAGE_SIZE) && addr >= self.0.start() && addr <= self.0.last()
+        addr.is_multiple_of(PAGE_SIZE) && self.contains(addr)
     }
 }
 
@@ -62,8 +68,10 @@ impl<K: Kernel> InitMm<K> {
     ///
     /// Stores the missing top-level entries in the reference PGD, then visits every mm once for
     /// the whole range, then returns. Fork, exec and exit go on meanwhile; they wait for nothing
-    /// and are missed by nothing. Where another CPU is growing the same slot this one helps: it
+    /// and are missed by nothing. Where another CPU is growing, replacing or reclaiming the same slot this one helps: it
     /// walks too, and does not rely on a walk that has not ended.
+    ///
+    /// The range keeps its top-level slots until it is given to [`InitMm::reclaim`]. Dropped, it keeps them for ever.
     ///
     /// # Errors
     ///
@@ -73,13 +81,15 @@ impl<K: Kernel> InitMm<K> {
     pub fn grow(&self, start: u64, len: u64) -> Result<SyncedRange, GrowError> {
         let arch = self.arch();
         let range = arch.kernel_half().range(start, len)?;
+        // The guard comes before the reference store. Entering an epoch-based section is a
+        // full barrier; placed between the store and the walk it would stand in for the
+        // barrier of `sync_global_pgds` and hide from every test that it is missing.
+        let rcu = K::Rcu::read_lock();
+        arch.populate_kernel(range)?;
         if !arch.is_synced(range) {
-            // The guard comes before the reference store. Entering an epoch-based section is a
-            // full barrier; placed between the store and the walk it would stand in for the
-            // barrier of `sync_global_pgds` and hide from every test that it is missing.
-            let rcu = K::Rcu::read_lock();
-            arch.populate_kernel(range)?;
-            arch.sync_global_pgds(range, &Walk::new(self, &rcu));
+            // A flush is due where a reclaim or a replacement of one of the slots is under way: it has not come to its own yet.
+            let flush = &mut || K::flush_kernel_tlb(range);
+            arch.sync_global_pgds(range, &Walk::new(self, &rcu), flush);
         }
         Ok(SyncedRange(range))
     }
@@ -110,7 +120,7 @@ impl<K: Kernel> InitMm<K> {
     ///
     /// # Safety
     ///
-    /// The caller flushes the TLBs of all CPUs before it reuses the address or frees the frame.
+    /// The caller flushes the TLBs of all CPUs ([`Kernel::flush_kernel_tlb`]) before it reuses the address or frees the frame.
     pub unsafe fn unmap_kernel(&self, range: &SyncedRange, addr: u64) -> Option<Frame> {
         if !range.has_page(addr) {
             return None;

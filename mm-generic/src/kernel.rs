@@ -6,6 +6,7 @@ use kernel_sync::Rcu;
 
 use crate::arch::ArchPgd;
 use crate::frames::{Frame, Frames};
+use crate::kernel_range::KernelRange;
 use crate::mm::Mm;
 use crate::object::Object;
 use crate::walk::Walkers;
@@ -20,7 +21,7 @@ pub type Pgd<K> = <<K as Kernel>::Arch as ArchPgd>::Pgd;
 ///
 /// # Safety
 ///
-/// An implementer promises what [`Kernel::load_pgd`] and [`Kernel::flush_tlb`] say: frames are
+/// An implementer promises what [`Kernel::load_pgd`], [`Kernel::flush_tlb`] and [`Kernel::flush_kernel_tlb`] say: frames are
 /// freed on the strength of it.
 pub unsafe trait Kernel: Sized + Send + Sync + 'static {
     /// The architecture's PGDs.
@@ -48,4 +49,14 @@ pub unsafe trait Kernel: Sized + Send + Sync + 'static {
     /// caches translations as soon as CR3 is written. A kernel notes the root in a word of the CPU's own
     /// in [`Kernel::load_pgd`], before CR3 and with a full barrier behind it, and flushes by that.
     fn flush_tlb(mm: &Mm<Self>, range: Range<u64>);
+
+    /// Removes every cached translation of the kernel's `range`, global ones included, and every paging-structure cache
+    /// entry for it, top level included, from every CPU. Returns when all have done so.
+    ///
+    /// x86: `invlpg` for one page of the range flushes paging-structure caches of the current PCID only and says nothing of
+    /// other pages below the same top-level entry; a reload of CR3 leaves global pages. So a CPU toggles `CR4.PGE` or uses
+    /// `invpcid` of type 2 (SDM volume 3, 4.10.4.1). A CPU in PAE mode reloads CR3 as well, which reads its four top-level entries anew.
+    ///
+    /// Called inside a read-side section, without any lock: it must not wait for a grace period.
+    fn flush_kernel_tlb(range: KernelRange);
 }

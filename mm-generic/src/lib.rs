@@ -12,6 +12,8 @@
 //! | how is the order enforced? | [`publish`] |
 //! | what is the hook? | [`arch`] |
 //! | how does the kernel half grow? | [`growth`] |
+//! | how is a kernel range given back, and its top-level entry with it? | [`mod@reclaim`] |
+//! | how does a top-level entry change? | [`mod@replace`] |
 //! | how does a growth find every mm? | [`walk`], [`loaded`] |
 //! | what is an mm, and when does it end? | [`mm`] |
 //! | what must a kernel provide? | [`kernel`], [`frames`], [`page_tables`], [`object`] |
@@ -34,13 +36,18 @@ pub mod growth;
 pub mod init_mm;
 pub mod kernel;
 pub mod kernel_range;
+pub mod kernel_slots;
 pub mod loaded;
 pub mod mm;
 pub mod object;
 pub mod page_tables;
 pub mod prot;
 pub mod publish;
+pub mod reclaim;
 pub mod reference;
+pub mod replace;
+pub mod replacement;
+pub mod retired;
 mod slot_set;
 pub mod user;
 pub mod vma;

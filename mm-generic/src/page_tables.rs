@@ -9,6 +9,7 @@ use core::ops::{ControlFlow, Range};
 use thiserror::Error;
 
 use crate::frames::{Frame, OutOfFrames, PAGE_SIZE};
+use crate::kernel_range::KernelRange;
 use crate::prot::Prot;
 
 /// A present leaf entry: one 4 KiB page.
@@ -186,4 +187,17 @@ pub unsafe trait PageTables: Send + Sync + 'static {
     ///
     /// As for [`PageTables::map_kernel`]; the caller flushes the TLBs of all CPUs before it frees the frame.
     unsafe fn unmap_kernel(&self, root: Frame, addr: u64) -> Option<Frame>;
+
+    /// Takes out the mapped pages of `range` in ascending order and hands each, with its address, to `visit`, until it
+    /// answers [`ControlFlow::Break`]; that page is taken out too. Tables stay, even empty ones, and so do large pages.
+    ///
+    /// # Safety
+    ///
+    /// As for [`PageTables::unmap_kernel`]; `visit` does not use the pages of `range`.
+    unsafe fn unmap_kernel_range<B>(
+        &self,
+        root: Frame,
+        range: KernelRange,
+        visit: impl FnMut(u64, Frame) -> ControlFlow<B>,
+    ) -> ControlFlow<B>;
 }

@@ -88,7 +88,7 @@ impl<K: Kernel> PublishedMm<K> {
     #[inline]
     pub fn init_late(self) -> ReadyMm<K> {
         #[cfg(feature = "pgd-init-late")]
-        self.0.init_mm().arch().pgd_init_late(self.0.pgd());
+        self.0.init_mm().arch().pgd_init_late::<K::Rcu>(self.0.pgd());
         self.0.set_stage(Stage::Ready);
         ReadyMm(self.0)
     }
@@ -114,7 +114,7 @@ impl<K: Kernel> AttachedMm<K> {
     #[inline]
     pub fn init_late(self) -> ReadyMm<K> {
         #[cfg(feature = "pgd-init-late")]
-        self.0.init_mm().arch().pgd_attach(self.0.pgd());
+        self.0.init_mm().arch().pgd_attach::<K::Rcu>(self.0.pgd());
         self.0.set_stage(Stage::Ready);
         ReadyMm(self.0)
     }

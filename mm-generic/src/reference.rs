@@ -2,49 +2,83 @@
 //!
 //! # States of a slot
 //!
-//! A slot of the kernel half is *empty*, *populated* (the reference holds an entry; some PGDs may
-//! not), or *synced* (a walk that began after it was populated has ended: every PGD a CPU may load
-//! holds it). It moves forward only. A *private* slot belongs to each mm (x86's LDT remap); it stays
-//! empty here for ever and nothing below touches it.
+//! A slot of the kernel half is *empty*, *populated* (the reference holds an entry; some PGDs may hold none, or an older
+//! one), *synced* (a walk that began after its last change has ended, and where an older entry was live, TLBs have been
+//! flushed since: no CPU translates through anything but the reference's entry), or *reclaimed* (the reference holds a
+//! tombstone; some PGDs may hold an older entry). A *private* slot belongs to each mm (x86's LDT remap); it stays empty
+//! here for ever and nothing below touches it.
 //!
 //! # Transitions
 //!
-//! * empty -> populated: [`ReferencePgd::populate`], by one grower at a time, under a lock that fork, exec and
-//!   exit never take. It stores the entry, then the slot's bit in `populated`, then bumps the
-//!   generation; each is a release store, so who sees a later one sees the earlier ones.
-//! * populated -> synced: [`ReferencePgd::mark_synced`], after a full barrier and a complete walk. Several
-//!   growers may walk for one slot at once and each marks it when its own walk is done: whoever
-//!   finds the slot populated but not synced helps by walking too, and waits for nobody.
+//! Each is a store to the reference by one updater at a time, under a spin lock that fork, exec and exit never
+//! take and that is not held over a walk. The store is followed by a bump of the generation; both are release
+//! stores, so who sees the generation sees the entry.
+//!
+//! * empty or reclaimed -> populated: [`ReferencePgd::populate`]. Each growth also takes a *share* in every slot of its
+//!   range, new or not.
+//! * populated -> populated: [`ReferencePgd::replace`] stores another entry, for the only owner of a share.
+//! * populated -> reclaimed: [`ReferencePgd::retire`] gives shares back, and stores a tombstone where none is left.
+//! * populated -> synced: [`ReferencePgd::mark_synced`], after a full barrier, a complete walk, and a flush where one is
+//!   due. Several updaters may walk for one slot at once; whoever finds a slot not synced helps by walking (and
+//!   flushing) himself, and waits for nobody. Who marks says which generation his walk began with, and a slot that has
+//!   changed since is left to whoever changed it.
+//!
+//! # One step for all: settle
+//!
+//! Late init, attach and walks bring one slot of one PGD up to the reference in the same way:
+//!
+//! ```text
+//! settle(dst, ref):  cur = dst                     the PGD first
+//!                    loop: v = ref                 the reference second
+//!                          v == none or v == cur: done
+//!                          compare-exchange dst: cur -> v    done, or cur = what was found
+//! ```
+//!
+//! The exchange succeeds only if `dst` still holds `cur`, and the reference was read after `cur`. So a slot of a PGD follows the
+//! reference's history and never goes back, *as long as no value comes back within one settle*:
+//!
+//! * Tables are freed, and their frames can be entries again, only a grace period after their entry was
+//!   replaced or retired; a settle whose values were read of the reference is a read-side section.
+//! * A tombstone is another value in every generation. A plain zero would be none again, and a late init that has read the old
+//!   entry before it was cleared, and none of its own slot, would bring it back after the walk. For the same reason a
+//!   walk stores tombstones over none, too.
+//! * A large page's entry does come back (split, collapse). [`ReferencePgd::replace`] refuses a value that may, while a value
+//!   of that slot is within its grace period.
 //!
 //! # The race
 //!
-//! CPU A forks, CPU B grows the kernel by slot `s`:
+//! CPU A forks, CPU B changes slot `s` of the kernel half from `v1` (or none) to `v2`:
 //!
 //! ```text
 //! CPU A                                       CPU B
-//! a1 stamp := generation                      b1 reference[s] := entry; populated += s; generation += 1
+//! a1 stamp := generation                      b1 reference[s] := v2; generation += 1
 //! a2 copy populated slots into the new PGD    b2 full barrier (B)
-//! a3 publish the mm                           b3 walk all mms: fill s in each from the reference
-//! a4 full barrier (A)                         b4 synced += s
+//! a3 publish the mm                           b3 walk all mms: settle s in each
+//! a4 full barrier (A)                         b4 flush, if v1 was live; s is synced
 //! a5 generation == stamp? done.
-//!    otherwise fill all populated slots
+//!    otherwise settle all slots
+//! a6 load into CR3
 //! ```
 //!
 //! If B's walk misses the mm (b3 before a3), then a4 is ordered after b2, because otherwise b3 would
 //! see a3. So a5 sees b1: the generation differs from the stamp unless a1 already saw the bump, in
-//! which case a2 copied `s`. Either way the PGD has `s` before any CPU loads it. If the walk does
-//! not miss the mm, it fills `s` itself. Both may do so: they write the same entry, each by
-//! compare-exchange from none.
+//! which case a2 copied `v2`. Otherwise a5 settles `s`: the PGD holds `v1` or none, and the reference `v2`. Either way the PGD has
+//! `v2` before any CPU loads it. If the walk does not miss the mm, it settles `s` itself, and a late init that read `v1`
+//! earlier fails in its compare-exchange.
 //!
 //! With either barrier weakened to acquire and release, a5 may miss b1 while b3 misses a3, and the
 //! update is lost. `tests-host` explores both, and both weakened forms, with loom.
 
+mod update;
+
 use alloc::vec::Vec;
 
-use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicU64, Ordering};
+use kernel_sync::{Mutex, OutOfHeap};
 use thiserror::Error;
 
+pub use self::update::Refusal;
+use self::update::SlotState;
 use crate::slot_set::{MAX_SLOTS, SlotSet, WORD_SLOTS};
 use crate::word::Word;
 
@@ -56,17 +90,23 @@ use crate::word::Word;
 pub struct ReferencePgd<W: Word> {
     slots: &'static [W::Atomic],
     private: Vec<usize>,
+    /// Bits of a live entry that MMUs set on their own.
+    set_by_mmu: u64,
+    /// Slots with a live entry: what `pgd_alloc` copies.
     populated: SlotSet,
+    /// Slots that have ever held an entry: what late init settles. Nothing leaves it, for a PGD may hold an
+    /// entry that the reference has lost.
+    used: SlotSet,
     synced: SlotSet,
     generation: AtomicU64,
-    /// Serialises writers of the fields above. Readers never take it.
-    update: Mutex<()>,
+    /// Serialises writers of the fields above, and holds what only they need. Readers never take it.
+    update: Mutex<Vec<SlotState>>,
 }
 
 /// The generation of the reference PGD that a table was copied from.
 ///
-/// A table whose stamp equals the current generation holds every populated slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A table whose stamp equals the current generation holds what the reference holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(u64);
 
 impl Stamp {
@@ -108,17 +148,26 @@ pub enum ReferenceError {
         /// What the reference holds there.
         entry: u64,
     },
+    /// No heap for what updaters know of each slot.
+    #[error("reference PGD: {0}")]
+    OutOfHeap(#[from] OutOfHeap),
 }
 
 impl<W: Word> ReferencePgd<W> {
-    /// Adopts the kernel half of the boot page tables. Slots that are not none count as synced: no mm exists yet.
+    /// Adopts the kernel half of the boot page tables. Slots that are not none count as synced, for no mm exists
+    /// yet, and are never reclaimed: the kernel has uses of them that nobody counts.
     ///
-    /// `private` lists slots that each mm keeps for itself.
+    /// `private` lists slots that each mm keeps for itself. `set_by_mmu` has the bits of a live entry that MMUs set on their own
+    /// (accessed, dirty): entries that differ in nothing else are the same.
     ///
     /// # Errors
     ///
     /// [`ReferenceError`], with the offending slot.
-    pub fn adopt(slots: &'static [W::Atomic], private: Vec<usize>) -> Result<Self, ReferenceError> {
+    pub fn adopt(
+        slots: &'static [W::Atomic],
+        private: Vec<usize>,
+        set_by_mmu: u64,
+    ) -> Result<Self, ReferenceError> {
         if slots.len() > MAX_SLOTS {
             return Err(ReferenceError::TooManySlots { slots: slots.len() });
         }
@@ -133,17 +182,14 @@ impl<W: Word> ReferencePgd<W> {
         let reference = Self {
             slots,
             private,
+            set_by_mmu,
             populated: SlotSet::new(slots.len()),
+            used: SlotSet::new(slots.len()),
             synced: SlotSet::new(slots.len()),
             generation: AtomicU64::new(0),
-            update: Mutex::new(()),
+            update: Mutex::new(update::states(slots.len())?),
         };
-        for (slot, cell) in slots.iter().enumerate() {
-            if W::load(cell, Ordering::Relaxed) != W::NONE {
-                reference.populated.insert(slot);
-                reference.synced.insert(slot);
-            }
-        }
+        reference.adopt_populated();
         Ok(reference)
     }
 
@@ -193,58 +239,11 @@ impl<W: Word> ReferencePgd<W> {
         self.synced.contains_all(slots)
     }
 
-    /// Marks `slots` synced: from here on growths hand out their addresses.
-    ///
-    /// # Safety
-    ///
-    /// The slots are populated, and a walk that began after that, behind a full barrier, has brought them
-    /// to every PGD that a CPU may load.
-    pub unsafe fn mark_synced(&self, slots: core::ops::Range<usize>) {
-        let _writer = self.update.lock();
-        for slot in slots {
-            self.synced.insert(slot);
-        }
-    }
-
     /// The generation now. Sees everything that was populated before it was bumped to this value.
     #[inline]
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         Stamp(self.generation.load(Ordering::Acquire))
-    }
-
-    /// Stores new entries in the reference and removes them from `entries`.
-    ///
-    /// An entry whose slot another grower populated first is left in `entries`: the caller still
-    /// owns the table it points to.
-    ///
-    /// # Panics
-    ///
-    /// When a slot is not below [`ReferencePgd::len`].
-    ///
-    /// # Safety
-    ///
-    /// Each entry points to an initialised table that is the kernel's for ever: every PGD will point to it.
-    pub unsafe fn populate(&self, entries: &mut Vec<(usize, W)>) {
-        let _writer = self.update.lock();
-        let mut stored = false;
-        entries.retain(|&(slot, entry)| {
-            if self.populated.contains(slot) {
-                return true;
-            }
-            // Release: who copies the entry, and the MMU behind it, finds the table it points to
-            // initialised.
-            W::store(&self.slots[slot], entry, Ordering::Release);
-            self.populated.insert(slot);
-            stored = true;
-            false
-        });
-        if stored {
-            // Plain load and store: the lock serialises writers. An atomic add would be a full
-            // barrier on x86 and hide a missing barrier in the caller from every test on real CPUs.
-            let generation = self.generation.load(Ordering::Relaxed);
-            self.generation.store(generation + 1, Ordering::Release);
-        }
     }
 
     /// Copies the populated slots into a table that nobody else can reach yet, and returns its stamp.
@@ -255,29 +254,26 @@ impl<W: Word> ReferencePgd<W> {
     ///
     /// # Safety
     ///
-    /// * Nobody but the caller can reach `table` before this returns.
-    /// * Nothing but [`ReferencePgd::populate`] stores to the slots that this reference adopted.
+    /// Nobody but the caller can reach `table` before this returns, and no CPU has it loaded.
     #[inline]
     pub unsafe fn copy_populated(&self, table: &[W::Atomic]) -> Stamp {
         // The stamp first: the copy then holds at least what the stamp stands for.
         let stamp = self.stamp();
         let table = &table[..self.slots.len()];
         let groups = self.slots.chunks(WORD_SLOTS).zip(table.chunks(WORD_SLOTS));
-        for (mut members, (from, to)) in self.populated.words().zip(groups) {
-            // Entry by entry costs little where few slots are populated, and several times a plain
-            // copy where all are. Empty slots are left out of a plain copy: a grower may be storing there.
-            #[cfg(not(loom))]
+        for (members, (from, to)) in self.populated.words().zip(groups) {
             if members == u64::MAX {
-                // SAFETY:
-                // * both are slices of as many entries, of different tables;
-                // * every slot of `from` is populated, `words` has acquired that, and `populate` stores
-                //   to a slot once. The MMU may set an accessed bit, and the copy may have it or not;
-                // * `to` is the caller's alone, and its cells may be written through a shared reference.
-                unsafe { from.as_ptr().copy_to_nonoverlapping(to.as_ptr().cast_mut(), from.len()) };
+                // No look at each bit. An updater may be storing to a slot at this moment, so this is no `memcpy`: each entry is
+                // copied in one piece.
+                for (from, to) in from.iter().zip(to) {
+                    W::store(to, W::load(from, Ordering::Acquire), Ordering::Relaxed);
+                }
                 continue;
             }
+            let mut members = members;
             while members != 0 {
                 let slot = members.trailing_zeros() as usize;
+                // An old entry, the new one or a tombstone: whichever it is, the stamp tells late init whether that is enough.
                 let entry = W::load(&from[slot], Ordering::Acquire);
                 W::store(&to[slot], entry, Ordering::Relaxed);
                 members &= members - 1;
@@ -286,34 +282,64 @@ impl<W: Word> ReferencePgd<W> {
         stamp
     }
 
-    /// Fills every populated slot that is none in `table`, a table that other CPUs may be filling too.
+    /// Tells whether nothing but what an MMU has set makes two entries differ.
+    #[inline]
+    fn is_same(&self, one: W, other: W) -> bool {
+        let differing = one.to_u64() ^ other.to_u64();
+        // Tombstones count in those bits.
+        differing == 0 || (differing & !self.set_by_mmu == 0 && one.is_live() && other.is_live())
+    }
+
+    /// Settles every slot that the reference has ever used, in a table that other CPUs may be settling too.
     ///
     /// # Panics
     ///
     /// When `table` is shorter than the reference.
-    pub fn fill_populated(&self, table: &[W::Atomic]) {
-        self.populated.for_each(|slot| self.fill(table, slot));
+    ///
+    /// # Safety
+    ///
+    /// As for [`ReferencePgd::settle`].
+    pub unsafe fn settle_used(&self, table: &[W::Atomic]) {
+        // SAFETY: the caller's promise is the same.
+        self.used.for_each(|slot| unsafe { self.settle(table, slot) });
     }
 
-    /// Fills one slot of `table` from the reference if it is none; leaves it alone if the reference is none.
+    /// Brings one slot of `table` up to what the reference holds; leaves it alone if the reference has never used it.
     ///
-    /// A compare-exchange, never a store: another CPU may have filled the slot meanwhile, and what
+    /// Never a plain store: another CPU may have brought a newer value meanwhile, and what
     /// it put there must not be overwritten by what this CPU read earlier.
     ///
     /// # Panics
     ///
     /// When `slot` is not below [`ReferencePgd::len`], or `table` is shorter than the reference.
+    ///
+    /// # Safety
+    ///
+    /// The caller is in a read-side section of the RCU that frees the tables behind retired entries.
     #[inline]
-    pub fn fill(&self, table: &[W::Atomic], slot: usize) {
-        // Acquire pairs with the release store in `populate`.
-        let entry = W::load(&self.slots[slot], Ordering::Acquire);
-        if entry == W::NONE {
-            return;
+    pub unsafe fn settle(&self, table: &[W::Atomic], slot: usize) {
+        // The PGD first, the reference second: the exchange below succeeds only where the PGD still holds what it held
+        // before the reference was read. Acquire keeps the two in order.
+        let mut current = W::load(&table[slot], Ordering::Acquire);
+        loop {
+            // Acquire pairs with the release store of the updater: the table behind the entry is initialised.
+            let entry = W::load(&self.slots[slot], Ordering::Acquire);
+            if entry == W::NONE || self.is_same(entry, current) {
+                return;
+            }
+            // Release: a CPU that finds the entry in this PGD finds the table behind it initialised.
+            // Acquire: on failure the reference is read again, and not earlier than what was found here.
+            match W::compare_exchange(
+                &table[slot],
+                current,
+                entry,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return,
+                Err(found) => current = found,
+            }
         }
-        // Release: a CPU that finds the entry in this PGD finds the table behind it initialised.
-        // The outcome does not matter: on failure another CPU has filled the slot.
-        let _ =
-            W::compare_exchange(&table[slot], W::NONE, entry, Ordering::Release, Ordering::Relaxed);
     }
 }
 
@@ -337,20 +363,22 @@ mod tests {
             128..192 => false,
             _ => slot.is_multiple_of(9),
         };
-        let reference = ReferencePgd::<u64>::adopt(table(|_| 0), Vec::new()).expect("256 slots");
+        let reference = ReferencePgd::<u64>::adopt(table(|_| 0), Vec::new(), 0).expect("256 slots");
         let mut entries: Vec<_> = (0..256)
             .filter(|&slot| is_populated(slot))
-            .map(|slot| (slot, 1000 + slot as u64))
+            .map(|slot| (slot, 1001 + 2 * slot as u64))
             .collect();
-        // SAFETY: no MMU uses these tables.
-        unsafe { reference.populate(&mut entries) };
+        for entry in &mut entries {
+            // SAFETY: no MMU uses these tables.
+            assert!(unsafe { reference.populate(entry.0..entry.0 + 1, &mut alloc::vec![*entry]) });
+        }
 
         let copy = table(|_| 7);
         // SAFETY: nobody else has the table.
         let stamp = unsafe { reference.copy_populated(copy) };
         assert_eq!(stamp, reference.stamp());
         for (slot, cell) in copy.iter().enumerate() {
-            let expected = if is_populated(slot) { 1000 + slot as u64 } else { 7 };
+            let expected = if is_populated(slot) { 1001 + 2 * slot as u64 } else { 7 };
             assert_eq!(cell.load(Ordering::Relaxed), expected, "slot {slot}");
         }
     }

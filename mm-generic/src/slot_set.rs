@@ -1,4 +1,4 @@
-//! A set of top-level slots that one CPU at a time adds to and every CPU reads.
+//! A set of top-level slots that one CPU at a time changes and every CPU reads.
 
 use kernel_sync::atomic::{AtomicU64, Ordering};
 
@@ -28,6 +28,13 @@ impl SlotSet {
     pub(crate) fn insert(&self, slot: usize) {
         let word = &self.words[slot / WORD_SLOTS];
         let bits = word.load(Ordering::Relaxed) | 1 << (slot % WORD_SLOTS);
+        word.store(bits, Ordering::Release);
+    }
+
+    /// Takes `slot` out. Writers must be serialised; the store releases what they wrote before.
+    pub(crate) fn remove(&self, slot: usize) {
+        let word = &self.words[slot / WORD_SLOTS];
+        let bits = word.load(Ordering::Relaxed) & !(1 << (slot % WORD_SLOTS));
         word.store(bits, Ordering::Release);
     }
 
@@ -86,5 +93,8 @@ mod tests {
         assert_eq!(set.len(), 5);
         assert!(set.words().eq([1 | 1 << 63, 1, 0, 0, 1 << 44, 0, 0, 1 << 63]));
         assert!(set.contains_all(63..65) && !set.contains_all(63..66) && set.contains_all(9..9));
+        set.remove(64);
+        assert!(!set.contains(64) && set.contains(63));
+        assert_eq!(set.len(), 4);
     }
 }

@@ -15,6 +15,17 @@ pub trait Word: Copy + Eq + Send + Sync + core::fmt::Debug + 'static {
     /// The empty entry: all bits zero (`pgd_none`).
     const NONE: Self;
 
+    /// What a slot holds after its entry has been reclaimed: not live, not [`Word::NONE`], and another value for every
+    /// generation of the reference (of 32 bits, for 2^30 of them on end).
+    ///
+    /// All bits above the generation are set, so that a processor which speculates through an entry that is not
+    /// present (L1TF, CVE-2018-3620) goes by a physical address where no memory is.
+    fn tombstone(generation: u64) -> Self;
+
+    /// Tells whether the MMU follows the entry: bit 0 on every architecture whose entries have this form (x86's present
+    /// bit, arm64's and RISC-V's valid bit). Neither [`Word::NONE`] nor a tombstone is live.
+    fn is_live(self) -> bool;
+
     /// Loads an entry.
     fn load(cell: &Self::Atomic, order: Ordering) -> Self;
 
@@ -54,6 +65,17 @@ macro_rules! word {
             type Atomic = $atomic;
 
             const NONE: Self = 0;
+
+            #[inline]
+            fn tombstone(generation: u64) -> Self {
+                // Bit 0 is clear; the topmost is set, whatever the generation is.
+                !((generation as Self & (Self::MAX >> 2)) << 1 | 1)
+            }
+
+            #[inline]
+            fn is_live(self) -> bool {
+                self & 1 != 0
+            }
 
             #[inline]
             fn load(cell: &Self::Atomic, order: Ordering) -> Self {
@@ -101,3 +123,30 @@ macro_rules! word {
 
 word!(u32, AtomicU32, table32);
 word!(u64, AtomicU64, table64);
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn tombstones_are_distinct_and_dead<W: Word>() {
+        let generations = [0, 1, 2, 1000, u64::from(u32::MAX >> 2)];
+        for (index, &generation) in generations.iter().enumerate() {
+            let tombstone = W::tombstone(generation);
+            assert!(!tombstone.is_live() && tombstone != W::NONE, "{tombstone:?}");
+            for &other in &generations[..index] {
+                assert_ne!(tombstone, W::tombstone(other), "{generation} and {other}");
+            }
+        }
+        for generation in [u64::from(u32::MAX), u64::MAX >> 1, u64::MAX] {
+            let tombstone = W::tombstone(generation);
+            assert!(!tombstone.is_live() && tombstone != W::NONE, "{tombstone:?}");
+        }
+    }
+
+    #[test]
+    fn a_tombstone_is_neither_none_nor_live_nor_that_of_another_generation() {
+        tombstones_are_distinct_and_dead::<u32>();
+        tombstones_are_distinct_and_dead::<u64>();
+        assert!(!u64::NONE.is_live() && 0x1003_u32.is_live());
+    }
+}

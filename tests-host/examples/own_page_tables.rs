@@ -19,7 +19,7 @@ use kernel_fork::args::CloneArgs;
 use kernel_fork::copy_process::{copy_process, first_process};
 use kernel_fork::exit::{exit, reap};
 use kernel_sync::atomic::{AtomicU64, Ordering};
-use kernel_sync::smp_mb;
+use kernel_sync::{Rcu, smp_mb};
 use kernel_task::process::ExitStatus;
 use kernel_task::task::{Task, TaskRef};
 use kernel_task::tasks::Tasks;
@@ -170,6 +170,21 @@ unsafe impl PageTables for OwnTables {
     unsafe fn unmap_kernel(&self, root: Frame, addr: u64) -> Option<Frame> {
         Some(leaf(self.find(root, addr)?.swap(0, Ordering::AcqRel))?.frame)
     }
+
+    unsafe fn unmap_kernel_range<B>(
+        &self,
+        root: Frame,
+        range: KernelRange,
+        mut visit: impl FnMut(u64, Frame) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        for addr in (range.start()..=range.last()).step_by(PAGE_SIZE as usize) {
+            // SAFETY: the caller's promise is the same.
+            if let Some(frame) = unsafe { self.unmap_kernel(root, addr) } {
+                visit(addr, frame)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 // ---- The kernel in the upper half of every root. ----
@@ -194,7 +209,7 @@ impl SharedRoot {
                 slot.store(entry(frames.alloc()?, Prot::all()), Ordering::Relaxed);
             }
         }
-        let reference = ReferencePgd::adopt(kernel_half, Vec::new()).expect("256 slots");
+        let reference = ReferencePgd::adopt(kernel_half, Vec::new(), 0).expect("256 slots");
         let tables = OwnTables { frames, kernel_root: None, user_end: HALF as u64 * SLOT };
         Ok(Self { tables, root, reference })
     }
@@ -231,7 +246,8 @@ impl ArchPgd for SharedRoot {
 
     fn pgd_alloc(&self) -> Result<Frame, PgdAllocError> {
         let pgd = self.tables.frames.alloc()?;
-        self.reference.fill_populated(self.kernel_half_of(pgd));
+        // SAFETY: nobody else can reach the PGD yet.
+        unsafe { self.reference.copy_populated(self.kernel_half_of(pgd)) };
         Ok(pgd)
     }
 
@@ -241,21 +257,24 @@ impl ArchPgd for SharedRoot {
     }
 
     /// What was populated after `pgd_alloc` and before a walk could find the mm.
-    fn pgd_init_late(&self, pgd: &Frame) {
+    fn pgd_init_late<R: Rcu>(&self, pgd: &Frame) {
         // Publication before, reads of the reference behind; partner of the one in `sync_global_pgds`.
         smp_mb();
-        self.reference.fill_populated(self.kernel_half_of(*pgd));
+        let _section = R::read_lock();
+        // SAFETY: this is a read-side section.
+        unsafe { self.reference.settle_used(self.kernel_half_of(*pgd)) };
     }
 
-    fn pgd_attach(&self, pgd: &Frame) {
-        self.pgd_init_late(pgd);
+    fn pgd_attach<R: Rcu>(&self, pgd: &Frame) {
+        self.pgd_init_late::<R>(pgd);
     }
 
     fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {
         let missing = Self::slots(range).filter(|&slot| !self.reference.is_populated(slot));
         let mut entries = self.tables.make(missing)?;
-        // SAFETY: fresh tables, which stay the kernel's once they are in the reference.
-        unsafe { self.reference.populate(&mut entries) };
+        // SAFETY: fresh tables, in ascending order, which stay the kernel's once they are in the reference.
+        let all = unsafe { self.reference.populate(Self::slots(range), &mut entries) };
+        assert!(all, "this kernel takes nothing out");
         self.tables.discard(entries);
         Ok(())
     }
@@ -264,16 +283,23 @@ impl ArchPgd for SharedRoot {
         self.reference.is_synced(Self::slots(range))
     }
 
-    fn sync_global_pgds(&self, range: KernelRange, walk: &dyn PgdWalk<Frame>) {
+    fn sync_global_pgds(
+        &self,
+        range: KernelRange,
+        walk: &dyn PgdWalk<Frame>,
+        _flush: &mut dyn FnMut(),
+    ) {
+        let walked_from = self.reference.stamp();
         // Reference stored before, task list read behind; partner of the one in `pgd_init_late`.
         smp_mb();
         walk.for_each_pgd(&mut |pgd| {
             for slot in Self::slots(range) {
-                self.reference.fill(self.kernel_half_of(*pgd), slot);
+                // SAFETY: a walk is a read-side section.
+                unsafe { self.reference.settle(self.kernel_half_of(*pgd), slot) };
             }
         });
-        // SAFETY: populated before, and the walk above has ended.
-        unsafe { self.reference.mark_synced(Self::slots(range)) };
+        // SAFETY: the walk above has ended, and there is nothing that a flush could be due for.
+        unsafe { self.reference.mark_synced(Self::slots(range), walked_from) };
     }
 }
 

@@ -23,6 +23,7 @@ use kernel_sync::{Mutex, Rcu, cpu_relax};
 use mm_generic::frames::{Frame, Frames, PAGE_SIZE};
 use mm_generic::init_mm::InitMm;
 use mm_generic::kernel::{Kernel, RcuGuard};
+use mm_generic::kernel_range::KernelRange;
 use mm_generic::loaded::LoadedMm;
 use mm_generic::mm::{Mm, MmUser};
 use mm_generic::object::NoObject;
@@ -130,6 +131,8 @@ unsafe impl Kernel for Os {
     }
 
     fn flush_tlb(_mm: &Mm<Self>, _range: Range<u64>) {}
+
+    fn flush_kernel_tlb(_range: KernelRange) {}
 }
 
 /// RCU in its simplest form: callbacks run at a moment when no section is open. A kernel has a better one.

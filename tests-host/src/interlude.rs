@@ -11,10 +11,12 @@
 
 use std::cell::RefCell;
 
+use kernel_sync::Rcu;
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::Frame;
 use mm_generic::kernel::{Kernel, RcuGuard};
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
+use mm_generic::kernel_slots::KernelSlots;
 use mm_generic::mm::Mm;
 use mm_generic::walk::Walkers;
 
@@ -179,15 +181,15 @@ impl<A: ArchPgd> ArchPgd for Interposed<A> {
         unsafe { self.0.pgd_free(pgd) };
     }
 
-    fn pgd_init_late(&self, pgd: &A::Pgd) {
+    fn pgd_init_late<R: Rcu>(&self, pgd: &A::Pgd) {
         pass(Point::Published);
-        self.0.pgd_init_late(pgd);
+        self.0.pgd_init_late::<R>(pgd);
         pass(Point::Completed);
     }
 
-    fn pgd_attach(&self, pgd: &A::Pgd) {
+    fn pgd_attach<R: Rcu>(&self, pgd: &A::Pgd) {
         pass(Point::Published);
-        self.0.pgd_attach(pgd);
+        self.0.pgd_attach::<R>(pgd);
         pass(Point::Completed);
     }
 
@@ -197,12 +199,21 @@ impl<A: ArchPgd> ArchPgd for Interposed<A> {
         Ok(())
     }
 
+    fn kernel_slots(&self) -> Option<&dyn KernelSlots> {
+        self.0.kernel_slots()
+    }
+
     fn is_synced(&self, range: KernelRange) -> bool {
         self.0.is_synced(range)
     }
 
-    fn sync_global_pgds(&self, range: KernelRange, walk: &dyn PgdWalk<A::Pgd>) {
-        self.0.sync_global_pgds(range, walk);
+    fn sync_global_pgds(
+        &self,
+        range: KernelRange,
+        walk: &dyn PgdWalk<A::Pgd>,
+        flush: &mut dyn FnMut(),
+    ) {
+        self.0.sync_global_pgds(range, walk, flush);
         pass(Point::Synced);
     }
 }

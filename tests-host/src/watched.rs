@@ -21,6 +21,14 @@ impl Word for Watched {
 
     const NONE: Self = Self(0);
 
+    fn tombstone(generation: u64) -> Self {
+        Self(u64::tombstone(generation))
+    }
+
+    fn is_live(self) -> bool {
+        self.0.is_live()
+    }
+
     fn load(cell: &AtomicU64, order: Ordering) -> Self {
         let entry = Self(cell.load(order));
         pass(Point::EntryRead);

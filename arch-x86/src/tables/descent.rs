@@ -1,6 +1,6 @@
 //! Ways down the tables: to one entry, with and without making tables, and to every page of a range.
 
-use core::ops::{ControlFlow, Range};
+use core::ops::ControlFlow;
 
 use kernel_sync::atomic::Ordering;
 use mm_generic::frames::{Frame, Frames, PAGE_SIZE};
@@ -10,7 +10,7 @@ use mm_generic::word::Word;
 
 use super::Tables;
 use crate::entry::{self, Target};
-use crate::geometry::{Geometry, SlotTable};
+use crate::geometry::Geometry;
 
 /// The cell of one entry.
 pub(super) type Cell<G> = <<G as Geometry>::Word as Word>::Atomic;
@@ -63,10 +63,6 @@ impl<G: Geometry, F: Frames> Tables<G, F> {
     ) -> Result<(&Cell<G>, Shows), MapError> {
         let (last, upper) =
             self.geometry.levels().split_last().ok_or(MapError::BadAddress { addr })?;
-        let slot_depth = match G::SLOTS {
-            SlotTable::TopLevel => 0,
-            SlotTable::PrivatePmd => 1,
-        };
         let mut shows = Shows::AtOnce;
         let mut table = root;
         for (depth, level) in upper.iter().enumerate() {
@@ -75,7 +71,7 @@ impl<G: Geometry, F: Frames> Tables<G, F> {
             table = match entry::target(&self.geometry, depth, entry) {
                 Target::Table(next) => next,
                 Target::Page(frame) => return Err(MapError::Occupied { addr, frame }),
-                Target::Nothing if !user && depth <= slot_depth => {
+                Target::Nothing if !user && depth <= G::SLOT_DEPTH => {
                     return Err(MapError::BadAddress { addr });
                 }
                 Target::Nothing => {
@@ -122,38 +118,43 @@ impl<G: Geometry, F: Frames> Tables<G, F> {
         result
     }
 
-    /// Visits the last-level entries of `range` in ascending order, present or not, where there are tables for them.
+    /// Visits the last-level entries from `first` to `last`, both included, in ascending order, present or not, where there are
+    /// tables for them.
     ///
-    /// `table` is a table of level `depth`, and `range` lies within what it maps.
+    /// `table` is a table of level `depth`, and the range lies within what it maps.
     pub(super) fn for_each_cell<B>(
         &self,
         table: Frame,
         depth: usize,
-        range: Range<u64>,
+        first: u64,
+        last: u64,
         visit: &mut impl FnMut(u64, &Cell<G>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let levels = self.geometry.levels();
         let level = levels[depth];
         let entries = self.entries(table);
-        let mut addr = range.start;
-        while addr < range.end {
-            let end = (addr - addr % level.span() + level.span()).min(range.end);
+        let mut addr = first;
+        loop {
+            // The last address of the address space has no next one.
+            let end = (addr | (level.span() - 1)).min(last);
             let cell = &entries[level.index(addr)];
             if depth + 1 == levels.len() {
                 visit(addr, cell)?;
             } else if let Target::Table(next) =
                 entry::target(&self.geometry, depth, G::Word::load(cell, Ordering::Acquire))
             {
-                self.for_each_cell(next, depth + 1, addr..end, visit)?;
+                self.for_each_cell(next, depth + 1, addr, end, visit)?;
             }
-            addr = end;
+            if end == last {
+                return ControlFlow::Continue(());
+            }
+            addr = end + 1;
         }
-        ControlFlow::Continue(())
     }
 
     /// Unlinks what is behind the first `entries` entries of `table`, a table of level `depth`, and
     /// hands each table to `free` once everything below it is gone.
-    pub(super) fn unlink_tables(
+    pub(crate) fn unlink_tables(
         &self,
         table: Frame,
         depth: usize,

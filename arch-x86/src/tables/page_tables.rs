@@ -4,6 +4,7 @@ use core::ops::{ControlFlow, Range};
 
 use kernel_sync::atomic::Ordering;
 use mm_generic::frames::{Frame, Frames, PAGE_SIZE};
+use mm_generic::kernel_range::KernelRange;
 use mm_generic::page_tables::{Leaf, MapError, PageTables, Shows};
 use mm_generic::prot::Prot;
 use mm_generic::word::Word;
@@ -14,9 +15,29 @@ use crate::entry;
 use crate::geometry::Geometry;
 
 impl<G: Geometry, F: Frames> Tables<G, F> {
-    fn user_part(&self, range: Range<u64>) -> Range<u64> {
-        range.start..range.end.min(self.geometry.user_end())
+    /// Visits the last-level entries of the part of `range` that lies in the user half.
+    fn for_each_user_cell<B>(
+        &self,
+        root: Frame,
+        range: Range<u64>,
+        visit: &mut impl FnMut(u64, &Cell<G>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let end = range.end.min(self.geometry.user_end());
+        if range.start >= end {
+            return ControlFlow::Continue(());
+        }
+        self.for_each_cell(root, 0, range.start, end - 1, visit)
     }
+}
+
+/// Takes out a page, if one is there, and returns the entry.
+fn take_page<G: Geometry>(cell: &Cell<G>) -> G::Word {
+    // The load saves a locked instruction for each page that is not there.
+    if G::Word::load(cell, Ordering::Relaxed) == G::Word::NONE {
+        return G::Word::NONE;
+    }
+    // A swap: the MMU may set the dirty bit until the entry is clear.
+    G::Word::swap(cell, G::Word::NONE, Ordering::AcqRel)
 }
 
 /// What a last-level entry of the user half shows.
@@ -67,16 +88,12 @@ unsafe impl<G: Geometry, F: Frames> PageTables for Tables<G, F> {
 
     unsafe fn unmap_range(&self, root: Frame, range: Range<u64>, mut visit: impl FnMut(u64, Leaf)) {
         let mut unmap = |addr: u64, cell: &Cell<G>| {
-            // The load saves a locked instruction for each page that is not there.
-            if G::Word::load(cell, Ordering::Relaxed) != G::Word::NONE
-                // A swap: the MMU may set the dirty bit until the entry is clear.
-                && let Some(leaf) = leaf::<G>(G::Word::swap(cell, G::Word::NONE, Ordering::AcqRel))
-            {
+            if let Some(leaf) = leaf::<G>(take_page::<G>(cell)) {
                 visit(addr, leaf);
             }
             ControlFlow::<()>::Continue(())
         };
-        let _ = self.for_each_cell(root, 0, self.user_part(range), &mut unmap);
+        let _ = self.for_each_user_cell(root, range, &mut unmap);
     }
 
     unsafe fn protect_range<B>(
@@ -104,7 +121,7 @@ unsafe impl<G: Geometry, F: Frames> PageTables for Tables<G, F> {
             }
             ControlFlow::Continue(())
         };
-        self.for_each_cell(root, 0, self.user_part(range), &mut protect)
+        self.for_each_user_cell(root, range, &mut protect)
     }
 
     unsafe fn unlink_user_tables(&self, root: Frame, mut free: impl FnMut(Frame)) {
@@ -133,5 +150,18 @@ unsafe impl<G: Geometry, F: Frames> PageTables for Tables<G, F> {
         self.geometry.kernel_half().range(addr, PAGE_SIZE).ok()?;
         let cell = self.find_cell(root, addr)?;
         entry::frame(G::Word::swap(cell, G::Word::NONE, Ordering::AcqRel))
+    }
+
+    unsafe fn unmap_kernel_range<B>(
+        &self,
+        root: Frame,
+        range: KernelRange,
+        mut visit: impl FnMut(u64, Frame) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let mut unmap = |addr: u64, cell: &Cell<G>| match entry::frame(take_page::<G>(cell)) {
+            Some(frame) => visit(addr, frame),
+            None => ControlFlow::Continue(()),
+        };
+        self.for_each_cell(root, 0, range.start(), range.last(), &mut unmap)
     }
 }

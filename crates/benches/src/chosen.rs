@@ -10,9 +10,11 @@ use arch_x86::late::{LateInit, LatePgd};
 use arch_x86::locked::{Locked, LockedPgd};
 use arch_x86::slots::Slots;
 use arch_x86::tables::Tables;
+use kernel_sync::Rcu;
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::{Frame, Frames};
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
+use mm_generic::kernel_slots::KernelSlots;
 
 /// x86 with one of the two schemes.
 pub enum Chosen<G: Geometry, F: Frames> {
@@ -95,15 +97,15 @@ impl<G: Geometry, F: Frames> ArchPgd for Chosen<G, F> {
         }
     }
 
-    fn pgd_init_late(&self, pgd: &ChosenPgd) {
+    fn pgd_init_late<R: Rcu>(&self, pgd: &ChosenPgd) {
         if let (Self::Late(late), ChosenPgd::Late(pgd)) = (self, pgd) {
-            late.pgd_init_late(pgd);
+            late.pgd_init_late::<R>(pgd);
         }
     }
 
-    fn pgd_attach(&self, pgd: &ChosenPgd) {
+    fn pgd_attach<R: Rcu>(&self, pgd: &ChosenPgd) {
         if let (Self::Late(late), ChosenPgd::Late(pgd)) = (self, pgd) {
-            late.pgd_attach(pgd);
+            late.pgd_attach::<R>(pgd);
         }
     }
 
@@ -114,6 +116,13 @@ impl<G: Geometry, F: Frames> ArchPgd for Chosen<G, F> {
         }
     }
 
+    fn kernel_slots(&self) -> Option<&dyn KernelSlots> {
+        match self {
+            Self::Late(late) => late.kernel_slots(),
+            Self::Locked(locked) => locked.kernel_slots(),
+        }
+    }
+
     fn is_synced(&self, range: KernelRange) -> bool {
         match self {
             Self::Late(late) => late.is_synced(range),
@@ -121,10 +130,15 @@ impl<G: Geometry, F: Frames> ArchPgd for Chosen<G, F> {
         }
     }
 
-    fn sync_global_pgds(&self, range: KernelRange, walk: &dyn PgdWalk<ChosenPgd>) {
+    fn sync_global_pgds(
+        &self,
+        range: KernelRange,
+        walk: &dyn PgdWalk<ChosenPgd>,
+        flush: &mut dyn FnMut(),
+    ) {
         match self {
-            Self::Late(late) => late.sync_global_pgds(range, &OfLate(walk)),
-            Self::Locked(locked) => locked.sync_global_pgds(range, &OfLocked(walk)),
+            Self::Late(late) => late.sync_global_pgds(range, &OfLate(walk), flush),
+            Self::Locked(locked) => locked.sync_global_pgds(range, &OfLocked(walk), flush),
         }
     }
 }

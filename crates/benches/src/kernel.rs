@@ -170,7 +170,7 @@ impl<A: ArchPgd> BenchKernel<A> {
             let rcu = <K<A> as Kernel>::Rcu::read_lock();
             let walk = EveryMm { walkers: self.world.tasks(), rcu: &rcu };
             let began = Instant::now();
-            init_mm.arch().sync_global_pgds(range, &walk);
+            init_mm.arch().sync_global_pgds(range, &walk, &mut || ());
             time += began.elapsed();
             self.growths += 1;
         }

@@ -15,12 +15,14 @@ use mm_generic::arch::ArchPgd;
 use mm_generic::frames::{Frame, PAGE_SIZE};
 use mm_generic::init_mm::InitMm;
 use mm_generic::kernel::Kernel;
+use mm_generic::kernel_range::KernelRange;
 use mm_generic::mm::Mm;
 use mm_generic::object::{Object, ReadError};
 use mm_generic::walk::Walkers;
 
 use crate::cpu::{HostRcu, write_cr3};
 use crate::frames::HostFrames;
+use crate::tlb;
 
 /// What differs from one hosted kernel to the next: the PGD scheme and the walk.
 pub trait Scheme: Sized + Send + Sync + 'static {
@@ -73,7 +75,8 @@ impl Object for HostFile {
     }
 }
 
-// SAFETY: nothing but the page walk of `mmu` translates through the PGDs; it caches nothing, so there is nothing to flush.
+// SAFETY: nothing but the page walk of `mmu` translates through the PGDs. It caches nothing; a CPU that remembers top-level entries does
+// so in a `KernelTlb`, which forgets them when they are flushed.
 unsafe impl<S: Scheme> Kernel for Host<S> {
     type Arch = S::Arch;
     type Frames = HostFrames;
@@ -86,6 +89,10 @@ unsafe impl<S: Scheme> Kernel for Host<S> {
     }
 
     fn flush_tlb(_mm: &Mm<Self>, _range: Range<u64>) {}
+
+    fn flush_kernel_tlb(_range: KernelRange) {
+        tlb::flush_all();
+    }
 }
 
 impl<S: Scheme> TaskKernel for Host<S> {

@@ -10,4 +10,5 @@ pub mod cpu;
 pub mod frames;
 pub mod kernel;
 pub mod mmu;
+pub mod tlb;
 pub mod world;

@@ -22,6 +22,7 @@ use kernel_task::tasks::{Tasks, TasksError};
 use mm_generic::frames::Frame;
 use mm_generic::init_mm::InitMm;
 use mm_generic::kernel::Kernel;
+use mm_generic::kernel_range::KernelRange;
 use mm_generic::loaded::LoadedMm;
 use mm_generic::mm::Mm;
 use spin::Once;
@@ -170,6 +171,13 @@ unsafe impl Kernel for Os {
             Flush::NotGlobal
         };
         tlb::shoot_down(cpus, what);
+    }
+
+    fn flush_kernel_tlb(range: KernelRange) {
+        // A range of few pages goes page by page; INVLPG forgets every paging-structure cache entry of the current PCID, and
+        // this kernel has one.
+        let end = range.last().saturating_add(1);
+        tlb::shoot_down(smp::online(), Flush::Range { start: range.start(), end });
     }
 }
 

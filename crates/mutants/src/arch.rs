@@ -5,10 +5,12 @@ use alloc::vec::Vec;
 use arch_x86::geometry::Geometry;
 use arch_x86::slots::Slots;
 use arch_x86::tables::Tables;
+use kernel_sync::Rcu;
 use kernel_sync::atomic::{AtomicU64, Ordering, fence};
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::{Frame, Frames};
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
+use mm_generic::kernel_slots::KernelSlots;
 use mm_generic::reference::Stamp;
 use mm_generic::word::Word;
 
@@ -62,15 +64,17 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
         }
     }
 
-    fn complete(&self, pgd: &MutantPgd) {
+    fn complete<R: Rcu>(&self, pgd: &MutantPgd) {
         self.barrier(Mutant::ForkBarrierGone, Mutant::ForkBarrierWeak);
         let reference = self.slots.reference();
         let now = reference.stamp();
         if now == Stamp::from_u64(pgd.stamp.load(Ordering::Relaxed)) {
             return;
         }
-        // SAFETY: the caller keeps the PGD alive; what is stored is what the reference holds.
-        reference.fill_populated(unsafe { self.slots.of(pgd.root) });
+        let _section = R::read_lock();
+        let now = reference.stamp();
+        // SAFETY: the caller keeps the PGD alive, and this is a read-side section.
+        unsafe { reference.settle_used(self.slots.of(pgd.root)) };
         pgd.stamp.store(now.to_u64(), Ordering::Relaxed);
     }
 }
@@ -111,22 +115,26 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
         unsafe { self.slots.free_root(pgd.root) };
     }
 
-    fn pgd_init_late(&self, pgd: &MutantPgd) {
+    fn pgd_init_late<R: Rcu>(&self, pgd: &MutantPgd) {
         match self.mutant {
             Some(Mutant::CopyBeforePublication) => {}
             Some(Mutant::PlainStore) => self.copy_blindly(pgd),
-            _ => self.complete(pgd),
+            _ => self.complete::<R>(pgd),
         }
     }
 
-    fn pgd_attach(&self, pgd: &MutantPgd) {
+    fn pgd_attach<R: Rcu>(&self, pgd: &MutantPgd) {
         if !self.is(Mutant::AttachWithoutLateInit) {
-            self.complete(pgd);
+            self.complete::<R>(pgd);
         }
     }
 
     fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {
         self.slots.populate(range)
+    }
+
+    fn kernel_slots(&self) -> Option<&dyn KernelSlots> {
+        Some(&self.slots)
     }
 
     fn is_synced(&self, range: KernelRange) -> bool {
@@ -137,21 +145,31 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
         reference.is_synced(slots)
     }
 
-    fn sync_global_pgds(&self, range: KernelRange, walk: &dyn PgdWalk<MutantPgd>) {
+    fn sync_global_pgds(
+        &self,
+        range: KernelRange,
+        walk: &dyn PgdWalk<MutantPgd>,
+        flush: &mut dyn FnMut(),
+    ) {
         let (reference, slots) = (self.slots.reference(), self.slots.range(range));
+        let walked_from = reference.stamp();
         self.barrier(Mutant::WalkBarrierGone, Mutant::WalkBarrierWeak);
         if self.is(Mutant::SyncedBeforeWalk) {
             // SAFETY: a broken promise on purpose: the walk has not begun.
-            unsafe { reference.mark_synced(slots.clone()) };
+            unsafe { reference.mark_synced(slots.clone(), walked_from) };
         }
         walk.for_each_pgd(&mut |pgd| {
-            // SAFETY: the walk keeps the PGD alive; `fill` stores what the reference holds.
+            // SAFETY: the walk keeps the PGD alive.
             let table = unsafe { self.slots.of(pgd.root) };
             for slot in slots.clone() {
-                reference.fill(table, slot);
+                // SAFETY: a walk is a read-side section.
+                unsafe { reference.settle(table, slot) };
             }
         });
+        if reference.is_flush_due(slots.clone()) {
+            flush();
+        }
         // SAFETY: the walk above has ended, right or wrong.
-        unsafe { reference.mark_synced(slots) };
+        unsafe { reference.mark_synced(slots, walked_from) };
     }
 }

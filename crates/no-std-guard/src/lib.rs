@@ -29,6 +29,8 @@ use mm_generic::init_mm::InitMm;
 use mm_generic::loaded::LoadedMm;
 use mm_generic::mm::MmUser;
 use mm_generic::publish::NewMm;
+use mm_generic::reclaim::ReclaimError;
+use mm_generic::replacement::{ReplaceError, Replacement};
 use thiserror as _;
 use zero_cost::{Minimal, OutOfParts, OutsideFrames, OutsideRcu};
 
@@ -82,6 +84,37 @@ pub unsafe fn guard_exec(
 #[unsafe(no_mangle)]
 pub fn guard_grow(init_mm: &InitMm<Pc>, start: u64, len: u64) -> Result<SyncedRange, GrowError> {
     init_mm.grow(start, len)
+}
+
+/// Reclaim for [`Pc`].
+///
+/// # Errors
+///
+/// As [`InitMm::reclaim`].
+///
+/// # Safety
+///
+/// As for [`InitMm::reclaim`].
+#[unsafe(no_mangle)]
+pub unsafe fn guard_reclaim(
+    init_mm: &'static InitMm<Pc>,
+    range: SyncedRange,
+) -> Result<(), ReclaimError> {
+    // SAFETY: the caller's promise.
+    unsafe { init_mm.reclaim(range, |_, _| ()) }
+}
+
+/// Replacement for [`Pc`].
+///
+/// # Errors
+///
+/// As [`InitMm::replace`].
+#[unsafe(no_mangle)]
+pub fn guard_replace(
+    init_mm: &'static InitMm<Pc>,
+    range: &mut SyncedRange,
+) -> Result<(), ReplaceError> {
+    init_mm.replace(range, range.start(), Replacement::Move)
 }
 
 /// ELF loading.

@@ -14,6 +14,7 @@ use mm_generic::arch::ArchPgd;
 use mm_generic::frames::Frame;
 use mm_generic::init_mm::InitMm;
 use mm_generic::kernel::Kernel;
+use mm_generic::kernel_range::KernelRange;
 use mm_generic::mm::Mm;
 use mm_generic::object::NoObject;
 
@@ -36,6 +37,10 @@ unsafe impl<A: ArchPgd> Kernel for Minimal<A> {
 
     fn flush_tlb(mm: &Mm<Self>, range: Range<u64>) {
         outside::kernel_flush_tlb(mm.root(), range);
+    }
+
+    fn flush_kernel_tlb(range: KernelRange) {
+        outside::kernel_flush_kernel_tlb(range);
     }
 }
 

@@ -31,6 +31,7 @@ unsafe extern "Rust" {
 
     pub(crate) safe fn kernel_load_root(root: Frame);
     pub(crate) safe fn kernel_flush_tlb(root: Frame, range: Range<u64>);
+    pub(crate) safe fn kernel_flush_kernel_tlb(range: KernelRange);
     pub(crate) safe fn kernel_wake(addr: u64);
 
     pub(crate) safe fn kernel_populate(range: KernelRange) -> Result<(), PopulateError>;
@@ -54,6 +55,11 @@ unsafe extern "Rust" {
         prot: Prot,
     ) -> Result<(), MapError>;
     pub(crate) safe fn kernel_unmap_kernel(root: Frame, addr: u64) -> Option<Frame>;
+    pub(crate) safe fn kernel_unmap_kernel_range(
+        root: Frame,
+        range: KernelRange,
+        visit: &mut dyn FnMut(u64, Frame) -> bool,
+    );
 }
 
 /// The frames of a kernel whose allocator is not compiled here.

@@ -114,4 +114,18 @@ unsafe impl PageTables for UserTables {
     unsafe fn unmap_kernel(&self, root: Frame, addr: u64) -> Option<Frame> {
         outside::kernel_unmap_kernel(root, addr)
     }
+
+    unsafe fn unmap_kernel_range<B>(
+        &self,
+        root: Frame,
+        range: KernelRange,
+        mut visit: impl FnMut(u64, Frame) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let mut end = ControlFlow::Continue(());
+        outside::kernel_unmap_kernel_range(root, range, &mut |addr, frame| {
+            end = visit(addr, frame);
+            end.is_continue()
+        });
+        end
+    }
 }

@@ -10,6 +10,7 @@ use mm_generic::arch::ArchPgd;
 use mm_generic::frames::Frame;
 use mm_generic::init_mm::InitMm;
 use mm_generic::kernel::{Kernel, RcuGuard};
+use mm_generic::kernel_range::KernelRange;
 use mm_generic::loaded::LoadedMm;
 use mm_generic::mm::{Mm, MmUser};
 use mm_generic::object::NoObject;
@@ -77,6 +78,8 @@ unsafe impl<A: ModelArch> Kernel for Model<A> {
     unsafe fn load_pgd(_root: Frame) {}
 
     fn flush_tlb(_mm: &Mm<Self>, _range: Range<u64>) {}
+
+    fn flush_kernel_tlb(_range: KernelRange) {}
 }
 
 /// One place of the task list, and the task in it.

@@ -22,6 +22,7 @@ use mm_generic::arch::ArchPgd;
 use mm_generic::frames::Frame;
 use mm_generic::init_mm::InitMm;
 use mm_generic::kernel::Kernel;
+use mm_generic::kernel_range::KernelRange;
 use mm_generic::mm::{Mm, MmUser};
 use mm_generic::object::NoObject;
 use mm_generic::publish::NewMm;
@@ -43,6 +44,8 @@ unsafe impl Kernel for TaskModel {
     unsafe fn load_pgd(_root: Frame) {}
 
     fn flush_tlb(_mm: &Mm<Self>, _range: Range<u64>) {}
+
+    fn flush_kernel_tlb(_range: KernelRange) {}
 }
 
 impl TaskKernel for TaskModel {

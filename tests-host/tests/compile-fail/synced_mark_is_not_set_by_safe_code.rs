@@ -3,7 +3,7 @@
 use mm_generic::reference::ReferencePgd;
 
 fn mark(reference: &ReferencePgd<u64>) {
-    reference.mark_synced(0..1);
+    reference.mark_synced(0..1, reference.stamp());
 }
 
 fn main() {}

@@ -3,9 +3,11 @@
 use arch_x86::X86;
 use arch_x86::geometry::Geometry;
 use hosted::frames::HostFrames;
+use kernel_sync::Rcu;
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::Frame;
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
+use mm_generic::kernel_slots::KernelSlots;
 
 use super::trace::{Event, log};
 
@@ -45,25 +47,34 @@ impl<G: Geometry> ArchPgd for Watched<G> {
         unsafe { self.0.pgd_free(pgd) };
     }
 
-    fn pgd_init_late(&self, pgd: &Self::Pgd) {
+    fn pgd_init_late<R: Rcu>(&self, pgd: &Self::Pgd) {
         log(Event::InitLate(self.0.root(pgd)));
-        self.0.pgd_init_late(pgd);
+        self.0.pgd_init_late::<R>(pgd);
     }
 
-    fn pgd_attach(&self, pgd: &Self::Pgd) {
+    fn pgd_attach<R: Rcu>(&self, pgd: &Self::Pgd) {
         log(Event::Attach(self.0.root(pgd)));
-        self.0.pgd_attach(pgd);
+        self.0.pgd_attach::<R>(pgd);
     }
 
     fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {
         self.0.populate_kernel(range)
     }
 
+    fn kernel_slots(&self) -> Option<&dyn KernelSlots> {
+        self.0.kernel_slots()
+    }
+
     fn is_synced(&self, range: KernelRange) -> bool {
         self.0.is_synced(range)
     }
 
-    fn sync_global_pgds(&self, range: KernelRange, walk: &dyn PgdWalk<Self::Pgd>) {
-        self.0.sync_global_pgds(range, walk);
+    fn sync_global_pgds(
+        &self,
+        range: KernelRange,
+        walk: &dyn PgdWalk<Self::Pgd>,
+        flush: &mut dyn FnMut(),
+    ) {
+        self.0.sync_global_pgds(range, walk, flush);
     }
 }

@@ -19,6 +19,7 @@ use kernel_task::tasks::Tasks;
 use mm_generic::frames::Frame;
 use mm_generic::init_mm::InitMm;
 use mm_generic::kernel::Kernel;
+use mm_generic::kernel_range::KernelRange;
 use mm_generic::mm::Mm;
 
 use super::arch::Watched;
@@ -49,6 +50,8 @@ unsafe impl<G: Geometry> Kernel for TestKernel<G> {
     }
 
     fn flush_tlb(_mm: &Mm<Self>, _range: Range<u64>) {}
+
+    fn flush_kernel_tlb(_range: KernelRange) {}
 }
 
 impl<G: Geometry> TaskKernel for TestKernel<G> {

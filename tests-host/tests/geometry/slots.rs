@@ -44,20 +44,22 @@ fn two_growers_of_one_range_take_one_table_for_each_slot<G: Geometry, A: PgdSche
 #[test]
 fn a_slot_is_populated_once() {
     let slots: &'static [AtomicU64] = Box::leak(Box::new([const { AtomicU64::new(0) }; 4]));
-    let reference = ReferencePgd::<u64>::adopt(slots, vec![3]).unwrap();
+    let reference = ReferencePgd::<u64>::adopt(slots, vec![3], 0).unwrap();
     let mut entries = vec![(0, 0x1003), (2, 0x2003)];
     // SAFETY: no MMU uses these tables.
-    unsafe { reference.populate(&mut entries) };
-    assert_eq!(entries, []);
+    assert!(!unsafe { reference.populate(0..3, &mut entries) }, "slot 1 lacks an entry");
+    // SAFETY: as above.
+    assert!(unsafe { reference.populate(0..1, &mut entries) });
+    assert_eq!(entries, [], "both, though the range is the first one's");
     let stamp = reference.stamp();
     let mut entries = vec![(2, 0x3003)];
     // SAFETY: no MMU uses these tables.
-    unsafe { reference.populate(&mut entries) };
+    assert!(unsafe { reference.populate(2..3, &mut entries) });
     assert_eq!(entries, [(2, 0x3003)], "given back");
     assert_eq!((reference.entry(2), reference.stamp()), (0x2003, stamp));
     let mut entries = vec![(0, 0x4003), (1, 0x5003), (2, 0x6003)];
     // SAFETY: no MMU uses these tables.
-    unsafe { reference.populate(&mut entries) };
+    assert!(unsafe { reference.populate(0..3, &mut entries) });
     assert_eq!(entries, [(0, 0x4003), (2, 0x6003)]);
     assert_ne!(reference.stamp(), stamp);
     assert_eq!([0, 1, 2, 3].map(|slot| reference.entry(slot)), [0x1003, 0x5003, 0x2003, 0]);

@@ -6,9 +6,11 @@
 mod late_init;
 
 use arch_x86::geometry::Geometry;
+use hosted::mmu::MmuKind;
 use mm_generic::frames::Frame;
 use tests_host::interlude::{Point, meanwhile};
 use tests_host::machine::{Boot, Machine, PgdScheme};
+use tests_host::shape::Shape;
 
 tests_host::on_every_machine!(
     user_slots_keep_their_bits,
@@ -17,9 +19,11 @@ tests_host::on_every_machine!(
 );
 tests_host::on_every_machine!(boots: private_slots_keep_their_bits);
 
-/// Stands for what changes in an entry that is in use, as the MMU's accessed bit does: a bit that
-/// no geometry gives a meaning to. (The accessed bit itself is reserved in PAE's top level.)
-const MARK: u64 = 1 << 9;
+/// What an MMU sets in an entry on its own, and the kernel has not set already: the dirty bit. In PAE's top level it is
+/// reserved, and the MMU sets nothing.
+fn mmu_mark(shape: Shape) -> u64 {
+    if shape.kind == MmuKind::Pae && !shape.private_pmd { 0 } else { 1 << 6 }
+}
 
 /// The word that a kernel has in a private slot: to the protocol, bits like any others.
 const PRIVATE_WORD: u64 = 0x7fff_f067;
@@ -109,7 +113,7 @@ fn what_the_mmu_has_marked_stays_marked<G: Geometry, A: PgdScheme<G>>(machine: &
     let mark = || {
         let word = machine.slots_of(mm.root())[0];
         assert_ne!(word, 0);
-        shape.set_slot(machine.frames(), mm.root(), 0, word | MARK);
+        shape.set_slot(machine.frames(), mm.root(), 0, word | mmu_mark(shape));
     };
     // A second growth of the slot, in the middle of the first, fills it; then the first one's walk
     // comes.
@@ -120,7 +124,7 @@ fn what_the_mmu_has_marked_stays_marked<G: Geometry, A: PgdScheme<G>>(machine: &
     meanwhile(Point::Populated, second, || {
         machine.grow(0..1);
     });
-    let marked = machine.reference_slots()[0] | MARK;
+    let marked = machine.reference_slots()[0] | mmu_mark(shape);
     assert_eq!(machine.slots_of(mm.root())[0], marked, "the walk");
     machine.grow(0..shape.slots);
     assert_eq!(machine.slots_of(mm.root())[0], marked, "a later growth");

@@ -5,6 +5,7 @@ use std::thread;
 
 use arch_x86::geometry::Geometry;
 use arch_x86::slots::Slots;
+use hosted::cpu::HostRcu;
 use hosted::frames::HostFrames;
 use mm_generic::arch::PgdWalk;
 use mm_generic::frames::Frame;
@@ -23,8 +24,8 @@ tests_host::on_every_machine!(
 /// An entry of a live table, for whoever reaches it: an atomic, behind a shared reference.
 type Entry<G> = <<G as Geometry>::Word as Word>::Atomic;
 type SlotsOf<G> = unsafe fn(&Slots<G, HostFrames>, Frame) -> &[Entry<G>];
-type Fill<G> = fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>], usize);
-type FillAll<G> = fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>]);
+type Settle<G> = unsafe fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>], usize);
+type SettleAll<G> = unsafe fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>]);
 
 /// Redox b0d5fa09, "fixes some AMD CPUs": a new address space got the kernel's slot, the heap's and
 /// the physical map's, each by name. Where a processor's memory made the kernel use another slot,
@@ -64,7 +65,7 @@ fn asterinas_1822_plain_read_of_an_entry_that_is_written<G: Geometry, A: PgdSche
     machine: &Machine<G, A>,
 ) {
     let _: SlotsOf<G> = Slots::of;
-    let _: Fill<G> = ReferencePgd::fill;
+    let _: Settle<G> = ReferencePgd::settle;
 
     let task = machine.fork();
     let root = task.mm().expect("a user task").root();
@@ -100,10 +101,10 @@ fn asterinas_1822_plain_read_of_an_entry_that_is_written<G: Geometry, A: PgdSche
 fn x86_64_416_exclusive_reference_to_a_live_table<G: Geometry, A: PgdScheme<G>>(
     machine: &Machine<G, A>,
 ) {
-    let _: fn(&A, &A::Pgd) = A::pgd_init_late;
-    let _: fn(&A, &A::Pgd) = A::pgd_attach;
-    let _: fn(&A, KernelRange, &dyn PgdWalk<A::Pgd>) = A::sync_global_pgds;
-    let _: FillAll<G> = ReferencePgd::fill_populated;
+    let _: fn(&A, &A::Pgd) = A::pgd_init_late::<HostRcu>;
+    let _: fn(&A, &A::Pgd) = A::pgd_attach::<HostRcu>;
+    let _: fn(&A, KernelRange, &dyn PgdWalk<A::Pgd>, &mut dyn FnMut()) = A::sync_global_pgds;
+    let _: SettleAll<G> = ReferencePgd::settle_used;
     // And the tables are shared in fact: two CPUs have this one loaded when it changes.
     let task = machine.fork();
     machine.switch(1, &task);

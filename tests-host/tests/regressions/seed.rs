@@ -3,6 +3,8 @@
 use arch_x86::geometry::{Geometry, PaePrivate};
 use kernel_task::task::TaskMm;
 use mm_generic::publish::NewMm;
+#[cfg(feature = "pgd-init-late")]
+use mm_generic::replacement::Replacement;
 use tests_host::interlude::{Point, meanwhile};
 use tests_host::machine::{Boot, LockedPgds, Machine, PgdScheme};
 use tests_host::shape::Shape;
@@ -43,22 +45,28 @@ fn zeros_copied_where_pgd_none_is_constant<G: Geometry, A: PgdScheme<G>>(machine
 /// into the same slot: the older value may come second. With 2-level tables an entry changes when a
 /// large page is split, and the mm keeps the old one.
 ///
-/// The slot is filled by a walk and changes before late init comes to it. Fails when late init
-/// stores instead of comparing and exchanging.
+/// The slot is filled by a walk and its table moves before late init comes to it. Fails when late init
+/// stores what it read earlier, or fills what is none and leaves the older entry.
 #[cfg(feature = "pgd-init-late")]
 fn stale_value_stored_over_a_newer_one<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>) {
-    // A bit that the MMU ignores stands for the change.
-    const NEWER: u64 = 1 << 10;
-    let before = machine.roots();
-    let walk_and_change = || {
-        machine.grow(0..1);
-        let root = *machine.roots().iter().find(|root| !before.contains(root)).expect("published");
-        let word = machine.slots_of(root)[0];
-        machine.shape().set_slot(machine.frames(), root, 0, word | NEWER);
-    };
-    let child = meanwhile(Point::Published, walk_and_change, || machine.fork());
-    let root = child.mm().expect("a user task").root();
-    assert_eq!(machine.slots_of(root)[0], machine.reference_slots()[0] | NEWER);
+    let mut range = machine.try_grow(0..1).expect("frames enough");
+    let addr = range.start();
+    let mut older = Vec::new();
+    // Once before the copy is seen, once after: the PGD holds the first table's entry, and the walk brings the second's.
+    for point in [Point::PgdAllocated, Point::Published] {
+        let word = machine.reference_slots()[0];
+        let change = || {
+            machine
+                .init_mm()
+                .replace(&mut range, addr, Replacement::Move)
+                .expect("a table of its own");
+        };
+        let child = meanwhile(point, change, || machine.fork());
+        older.push(word);
+        let root = child.mm().expect("a user task").root();
+        assert_eq!(machine.slots_of(root)[0], machine.reference_slots()[0], "{point:?}");
+        assert!(!older.contains(&machine.slots_of(root)[0]), "{point:?}");
+    }
 }
 
 /// The patch's `if` names two levels, three with a shared kernel PMD, and four. PAE with a PMD for

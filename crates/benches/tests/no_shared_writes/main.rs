@@ -167,9 +167,7 @@ fn late_lives_write_nothing<G: Geometry>(geometry: G) {
     let half = kernel.init_mm.arch().kernel_half();
     let grown = kernel.init_mm.grow(half.last - kernel.slot_span + 1, PAGE_SIZE);
     let _synced = grown.expect("frames enough");
-    let wrote = watch.end().is_some();
-    // PAE with a shared PMD has one slot, and that has grown before.
-    assert_eq!(wrote, geometry.slots() > 1, "{geometry:?}");
+    assert!(watch.end().is_some(), "{geometry:?}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use kernel_sync::atomic::{AtomicU32, AtomicU64};
 use mm_generic::frames::{Frame, Frames, OutOfFrames, PAGE_SIZE};
 use mm_generic::init_mm::InitMm;
 use mm_generic::kernel::{Kernel, RcuGuard};
+use mm_generic::kernel_range::KernelRange;
 use mm_generic::mm::Mm;
 use mm_generic::object::NoObject;
 use mm_generic::page_tables::MapError;
@@ -82,6 +83,8 @@ unsafe impl Kernel for Still {
     unsafe fn load_pgd(_root: Frame) {}
 
     fn flush_tlb(_mm: &Mm<Self>, _range: Range<u64>) {}
+
+    fn flush_kernel_tlb(_range: KernelRange) {}
 }
 
 struct Nobody;

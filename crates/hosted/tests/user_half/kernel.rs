@@ -10,6 +10,7 @@ use kernel_sync::Rcu;
 use mm_generic::arch::ArchPgd;
 use mm_generic::frames::{Frame, PAGE_SIZE};
 use mm_generic::kernel::{Kernel, RcuGuard};
+use mm_generic::kernel_range::KernelRange;
 use mm_generic::mm::{Mm, MmUser};
 use mm_generic::object::{Object, ReadError};
 use mm_generic::publish::PublicationPoint;
@@ -33,6 +34,8 @@ unsafe impl<A: ArchPgd> Kernel for TestKernel<A> {
     fn flush_tlb(mm: &Mm<Self>, range: Range<u64>) {
         tlb::flush(mm.init_mm().frames(), mm.root(), range);
     }
+
+    fn flush_kernel_tlb(_range: KernelRange) {}
 }
 
 /// RCU of a single thread: a callback runs at once, or when the thread's last guard goes.

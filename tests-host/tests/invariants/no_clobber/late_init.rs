@@ -8,7 +8,7 @@ use tests_host::machine::{Boot, LatePgds, Machine, PgdScheme};
 use tests_host::shape::Shape;
 use tests_host::watched::WatchedFourLevel;
 
-use super::{MARK, youngest};
+use super::{mmu_mark, youngest};
 
 tests_host::on_every_machine!(late: what_a_walk_has_brought_stays_through_late_init);
 
@@ -23,11 +23,11 @@ fn what_a_walk_has_brought_stays_through_late_init<G: Geometry, A: PgdScheme<G>>
         let root = youngest(machine, &before);
         let word = machine.slots_of(root)[0];
         assert_eq!(word, machine.reference_slots()[0], "the walk has found the mm");
-        machine.shape().set_slot(machine.frames(), root, 0, word | MARK);
+        machine.shape().set_slot(machine.frames(), root, 0, word | mmu_mark(machine.shape()));
     };
     let child = meanwhile(Point::Published, walk, || machine.fork());
     let root = child.mm().unwrap().root();
-    assert_eq!(machine.slots_of(root)[0], machine.reference_slots()[0] | MARK);
+    assert_eq!(machine.slots_of(root)[0], machine.reference_slots()[0] | mmu_mark(machine.shape()));
 }
 
 /// Between the moment late init reads the reference's entry and its compare-exchange, a walk fills
@@ -45,13 +45,16 @@ fn late_init_does_not_store_what_it_read_over_what_came_since() {
         let (published, old) = new.publish(TaskMm(&*task));
         let walk = || {
             assert_eq!(machine.slots_of(root)[0], 0, "late init has read, and not stored");
-            // SAFETY: the new mm keeps its root alive; `fill` stores what the reference holds.
-            machine.reference().fill(unsafe { machine.slots().of(root) }, 0);
+            // SAFETY: the new mm keeps its root alive; nothing is retired in this test.
+            unsafe { machine.reference().settle(machine.slots().of(root), 0) };
             let word = machine.slots_of(root)[0];
-            machine.shape().set_slot(machine.frames(), root, 0, word | MARK);
+            machine.shape().set_slot(machine.frames(), root, 0, word | mmu_mark(machine.shape()));
         };
         let ready = meanwhile(Point::EntryRead, walk, || published.init_late());
-        assert_eq!(machine.slots_of(root)[0], machine.reference_slots()[0] | MARK);
+        assert_eq!(
+            machine.slots_of(root)[0],
+            machine.reference_slots()[0] | mmu_mark(machine.shape())
+        );
         // SAFETY: one thread plays the CPU, and the task holds the mm.
         unsafe { machine.loaded(1).switch_mm(ready) };
         drop(old);

@@ -1,0 +1,260 @@
+//! The updaters' half of the reference PGD: what growth, replace and reclaim store there, one at a time.
+//!
+//! Fork, exec and exit never come here. The states and transitions are told in the parent module.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use kernel_sync::OutOfHeap;
+use kernel_sync::atomic::Ordering;
+use thiserror::Error;
+
+use super::{ReferencePgd, Stamp};
+use crate::word::Word;
+
+/// What updaters know of one slot, under their lock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SlotState {
+    /// Growths that have a share in the slot. At zero the entry goes, unless it is the kernel's for ever.
+    shares: usize,
+    /// The entry came with the boot tables.
+    permanent: bool,
+    /// The generation of the last store.
+    changed_at: u64,
+    /// CPUs may translate through an entry that the slot held before.
+    flush_due: bool,
+    /// Former entries of this slot that are within their grace period.
+    in_grace: usize,
+}
+
+/// Makes the states of `slots` slots.
+pub(super) fn states(slots: usize) -> Result<Vec<SlotState>, OutOfHeap> {
+    let mut states = Vec::new();
+    states
+        .try_reserve_exact(slots)
+        .map_err(|_| OutOfHeap { bytes: slots * size_of::<SlotState>() })?;
+    states.resize(slots, SlotState::default());
+    Ok(states)
+}
+
+/// A slot whose entry may not be replaced at this moment. It holds what it held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// Others use the slot, and may be mapping into the table that would be replaced; or nobody does.
+    #[error(
+        "{shares} growths have a share in top-level slot {slot}; only a sole owner can replace its entry"
+    )]
+    NotSoleOwner {
+        /// Index of the slot within the kernel half.
+        slot: usize,
+        /// Growths that have a share in it.
+        shares: usize,
+    },
+    /// The new entry may have been in this slot less than a grace period ago, and a late init may still remember it.
+    #[error("top-level slot {slot} was changed less than a grace period ago; try again after one")]
+    InGrace {
+        /// Index of the slot within the kernel half.
+        slot: usize,
+    },
+}
+
+impl<W: Word> ReferencePgd<W> {
+    /// Takes over what the boot tables hold.
+    pub(super) fn adopt_populated(&self) {
+        let mut states = self.update.lock();
+        for (slot, cell) in self.slots.iter().enumerate() {
+            if W::load(cell, Ordering::Relaxed) != W::NONE {
+                states[slot].permanent = true;
+                self.populated.insert(slot);
+                self.used.insert(slot);
+                self.synced.insert(slot);
+            }
+        }
+    }
+
+    /// Takes a share in each of `slots`, and stores entries where the reference has none; they are removed from `entries`.
+    ///
+    /// Returns `false`, and has done nothing, when a slot is neither populated nor among `entries`: it was
+    /// reclaimed after the caller looked.
+    /// An entry whose slot another grower populated first is left in `entries`: the caller still
+    /// owns the table it points to.
+    ///
+    /// # Panics
+    ///
+    /// When a slot is not below [`ReferencePgd::len`].
+    ///
+    /// # Safety
+    ///
+    /// Each entry is live and points to an initialised table that is the kernel's until [`ReferencePgd::retire`] or
+    /// [`ReferencePgd::replace`] gives it back: every PGD will point to it. `entries` ascends.
+    #[must_use]
+    pub unsafe fn populate(&self, slots: Range<usize>, entries: &mut Vec<(usize, W)>) -> bool {
+        let mut states = self.update.lock();
+        let has_entry = |slot| entries.binary_search_by_key(&slot, |&(slot, _)| slot).is_ok();
+        if slots.clone().any(|slot| !self.populated.contains(slot) && !has_entry(slot)) {
+            return false;
+        }
+        let next = self.next_generation();
+        let mut stored = false;
+        entries.retain(|&(slot, entry)| {
+            if self.populated.contains(slot) {
+                return true;
+            }
+            self.store(&mut states[slot], slot, entry, next);
+            self.populated.insert(slot);
+            self.used.insert(slot);
+            stored = true;
+            false
+        });
+        for slot in slots {
+            states[slot].shares += 1;
+        }
+        if stored {
+            self.bump(next);
+        }
+        true
+    }
+
+    /// Replaces the live entry of `slot` by what `change` makes of it, and returns it.
+    ///
+    /// `change` runs under the updaters' lock: nobody takes a share in the slot, and so nobody begins to map below it, until the new
+    /// entry is in place. Where `sole`, nobody else may have a share now. `may_return` tells that the new entry may have been
+    /// in this slot before (a large page's; never a newly allocated table's).
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`], and what `change` returns. The slot then holds what it held.
+    ///
+    /// # Panics
+    ///
+    /// When `slot` is not below [`ReferencePgd::len`].
+    ///
+    /// # Safety
+    ///
+    /// * The new entry is live and maps what the old one maps.
+    /// * The table behind the old one is kept until a walk has ended that began after this, every TLB has been flushed after
+    ///   that, and a grace period has passed after that; then [`ReferencePgd::grace_ended`] is called.
+    /// * The caller has one of the shares, and unless `sole`, nobody maps or unmaps anything below the old entry.
+    pub unsafe fn replace<E: From<Refusal>>(
+        &self,
+        slot: usize,
+        sole: bool,
+        may_return: bool,
+        change: impl FnOnce(W) -> Result<W, E>,
+    ) -> Result<W, E> {
+        let mut states = self.update.lock();
+        let state = &mut states[slot];
+        if sole && state.shares != 1 {
+            return Err(Refusal::NotSoleOwner { slot, shares: state.shares }.into());
+        }
+        if may_return && state.in_grace > 0 {
+            return Err(Refusal::InGrace { slot }.into());
+        }
+        // Relaxed: the lock orders writers.
+        let old = W::load(&self.slots[slot], Ordering::Relaxed);
+        let new = change(old)?;
+        let next = self.next_generation();
+        self.synced.remove(slot);
+        state.flush_due = true;
+        state.in_grace += 1;
+        self.store(state, slot, new, next);
+        self.bump(next);
+        Ok(old)
+    }
+
+    /// Gives back a share in each of `slots`. Where none is left, stores a tombstone, and hands the former entry to `retired`.
+    ///
+    /// # Panics
+    ///
+    /// When a slot is not below [`ReferencePgd::len`], or nobody has a share in it.
+    ///
+    /// # Safety
+    ///
+    /// * The caller has the shares, and nothing uses addresses that it had them for.
+    /// * What is behind a retired entry is kept as [`ReferencePgd::replace`] demands; then [`ReferencePgd::grace_ended`] is called.
+    pub unsafe fn retire(&self, slots: Range<usize>, mut retired: impl FnMut(usize, W)) {
+        let mut states = self.update.lock();
+        let next = self.next_generation();
+        let mut stored = false;
+        for slot in slots {
+            let state = &mut states[slot];
+            state.shares = state.shares.checked_sub(1).expect("the caller has a share");
+            if state.shares > 0 || state.permanent {
+                continue;
+            }
+            // Relaxed: the lock orders writers.
+            let old = W::load(&self.slots[slot], Ordering::Relaxed);
+            // Before the store: who finds the slot synced relies on every PGD having the entry.
+            self.synced.remove(slot);
+            state.flush_due = true;
+            state.in_grace += 1;
+            self.store(state, slot, W::tombstone(next), next);
+            self.populated.remove(slot);
+            retired(slot, old);
+            stored = true;
+        }
+        if stored {
+            self.bump(next);
+        }
+    }
+
+    /// Notes that a grace period has passed for an entry that [`ReferencePgd::replace`] or [`ReferencePgd::retire`] took out of `slot`.
+    ///
+    /// # Panics
+    ///
+    /// When `slot` is not below [`ReferencePgd::len`], or no entry of it was taken out.
+    pub fn grace_ended(&self, slot: usize) {
+        let state = &mut self.update.lock()[slot];
+        state.in_grace = state.in_grace.checked_sub(1).expect("an entry was taken out");
+    }
+
+    /// Tells whether a CPU may still translate through a former entry of one of `slots`.
+    #[must_use]
+    pub fn is_flush_due(&self, mut slots: Range<usize>) -> bool {
+        let states = self.update.lock();
+        slots.any(|slot| states[slot].flush_due)
+    }
+
+    /// Marks those of `slots` synced that hold an entry and have not changed since `walked_from`, the stamp at the
+    /// beginning of a walk: from here on growths hand out their addresses.
+    ///
+    /// # Safety
+    ///
+    /// * A walk that began after `walked_from` was taken, behind a full barrier, has brought the slots to every PGD that a CPU may load.
+    /// * If [`ReferencePgd::is_flush_due`] said so after that, every CPU has flushed the slots since.
+    pub unsafe fn mark_synced(&self, slots: Range<usize>, walked_from: Stamp) {
+        let mut states = self.update.lock();
+        for slot in slots {
+            let state = &mut states[slot];
+            if state.changed_at > walked_from.to_u64() {
+                continue;
+            }
+            state.flush_due = false;
+            if self.populated.contains(slot) {
+                self.synced.insert(slot);
+            }
+        }
+    }
+
+    /// Stores an entry or a tombstone.
+    fn store(&self, state: &mut SlotState, slot: usize, entry: W, generation: u64) {
+        state.changed_at = generation;
+        // Release: who copies the entry, and the MMU behind it, finds the table it points to
+        // initialised.
+        W::store(&self.slots[slot], entry, Ordering::Release);
+    }
+
+    fn next_generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed) + 1
+    }
+
+    /// Publishes the stores of this update. The lock serialises callers.
+    fn bump(&self, generation: u64) {
+        // A plain store: an atomic add would be a full barrier on x86 and hide a missing barrier in the caller from
+        // every test on real CPUs.
+        self.generation.store(generation, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,75 @@
+//! Entries that change: another top-level entry for the same addresses, in every PGD.
+//!
+//! 32-bit kernels split a large page of their direct map when one page of it needs other rights, and the large page
+//! *is* a top-level entry there: it changes in every PGD, while forks copy it. That is what `pgd_list` was made for in
+//! 2003, and what a late init by plain copy would undo with an old value. Here the entry changes in the reference,
+//! then in every PGD by a walk, then every TLB is flushed; what the old entry led to is freed after a grace period.
+//! See [`mod@crate::reference`] for why no PGD goes back to the old one.
+//!
+//! The addresses may be used meanwhile: they show the same frames through the old entry and the new one.
+
+use kernel_sync::Rcu;
+
+use crate::arch::ArchPgd;
+use crate::growth::SyncedRange;
+use crate::init_mm::InitMm;
+use crate::kernel::{Kernel, RcuGuard};
+use crate::kernel_range::KernelRange;
+use crate::replacement::{ReplaceError, Replacement};
+use crate::retired::Retired;
+use crate::walk::Walk;
+
+impl<K: Kernel> InitMm<K> {
+    /// Replaces the top-level entry of the slot at `addr`, an address of `range`, in every PGD, and returns when no CPU translates
+    /// through the old one.
+    ///
+    /// `range` is borrowed exclusively, so that its owner maps nothing in the slot meanwhile, and unless a large page is split,
+    /// below which nobody maps, it must be the only one in the slot. Fork, exec and exit go on; a growth into the slot that
+    /// begins now maps into the new table.
+    ///
+    /// # Errors
+    ///
+    /// See [`ReplaceError`]. Where it is [`Refusal::InGrace`](crate::reference::Refusal::InGrace), the same call succeeds
+    /// after a grace period.
+    pub fn replace(
+        &'static self,
+        range: &mut SyncedRange,
+        addr: u64,
+        how: Replacement,
+    ) -> Result<(), ReplaceError> {
+        if !range.contains(addr) {
+            return Err(ReplaceError::BadAddress { addr });
+        }
+        // Before the reference store, as in `grow`.
+        let rcu = K::Rcu::read_lock();
+        let slots = self.arch().kernel_slots().ok_or(ReplaceError::NoSlots { addr })?;
+        // SAFETY: the range has a share in each of its slots, and is borrowed exclusively; freed below.
+        let retired = unsafe { slots.replace(addr, how)? };
+        self.sync_retired(range.0, retired, &rcu);
+        Ok(())
+    }
+
+    /// Brings changed slots of `range` to every PGD, flushes every CPU, and frees what the former entries led to a grace period later.
+    pub(crate) fn sync_retired(
+        &'static self,
+        range: KernelRange,
+        retired: Retired,
+        rcu: &RcuGuard<K>,
+    ) {
+        let mut flushed = false;
+        self.arch().sync_global_pgds(range, &Walk::new(self, rcu), &mut || {
+            K::flush_kernel_tlb(range);
+            flushed = true;
+        });
+        // Another updater's walk and flush may have done for the slots; what was unmapped below them is this one's own.
+        if !flushed {
+            K::flush_kernel_tlb(range);
+        }
+        if let Some(slots) = self.arch().kernel_slots()
+            && !retired.is_empty()
+        {
+            // SAFETY: walked and flushed above; a callback runs after a grace period.
+            K::Rcu::call_rcu(move || unsafe { slots.free_retired(retired) });
+        }
+    }
+}
