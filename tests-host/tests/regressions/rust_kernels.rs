@@ -7,7 +7,7 @@ use arch_x86::geometry::Geometry;
 use arch_x86::slots::Slots;
 use hosted::cpu::HostRcu;
 use hosted::frames::HostFrames;
-use mm_generic::arch::PgdWalk;
+use mm_generic::arch::{ArchPgd, PgdWalk};
 use mm_generic::frames::Frame;
 use mm_generic::kernel_range::KernelRange;
 use mm_generic::reference::ReferencePgd;
@@ -25,6 +25,7 @@ tests_host::on_every_machine!(
 type Entry<G> = <<G as Geometry>::Word as Word>::Atomic;
 type SlotsOf<G> = unsafe fn(&Slots<G, HostFrames>, Frame) -> &[Entry<G>];
 type Settle<G> = unsafe fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>], usize);
+type Sync<A> = fn(&A, KernelRange, &dyn PgdWalk<<A as ArchPgd>::Pgd>, &mut dyn FnMut());
 type SettleAll<G> = unsafe fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>]);
 
 /// Redox b0d5fa09, "fixes some AMD CPUs": a new address space got the kernel's slot, the heap's and
@@ -103,7 +104,7 @@ fn x86_64_416_exclusive_reference_to_a_live_table<G: Geometry, A: PgdScheme<G>>(
 ) {
     let _: fn(&A, &A::Pgd) = A::pgd_init_late::<HostRcu>;
     let _: fn(&A, &A::Pgd) = A::pgd_attach::<HostRcu>;
-    let _: fn(&A, KernelRange, &dyn PgdWalk<A::Pgd>, &mut dyn FnMut()) = A::sync_global_pgds;
+    let _: Sync<A> = A::sync_global_pgds;
     let _: SettleAll<G> = ReferencePgd::settle_used;
     // And the tables are shared in fact: two CPUs have this one loaded when it changes.
     let task = machine.fork();
