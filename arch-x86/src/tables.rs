@@ -21,7 +21,9 @@ pub struct Tables<G: Geometry, F: Frames> {
 }
 
 impl<G: Geometry, F: Frames> Tables<G, F> {
-    pub(crate) fn new(geometry: G, frames: &'static F) -> Self {
+    /// Uses `frames` for the tables.
+    #[must_use]
+    pub fn new(geometry: G, frames: &'static F) -> Self {
         Self { geometry, frames }
     }
 

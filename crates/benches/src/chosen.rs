@@ -1,133 +1,256 @@
-//! Either scheme, chosen when the kernel boots.
+//! Any of the five schemes, chosen when the kernel boots.
 //!
-//! Two kernels of two types are two copies of all code above the scheme, and the compiler does not treat
+//! Kernels of different types are different copies of all code above the scheme, and the compiler does not treat
 //! them alike: what is inlined, and how a loop is aligned, made a difference of a quarter between two
-//! copies of one fork, several times what the schemes differ by, in favour of now the one and now the other. Two
-//! kernels of this one type run the same code but for the schemes' own.
+//! copies of one fork, several times what the schemes differ by, in favour of now the one and now the other. Kernels
+//! of this one type run the same code but for the schemes' own.
 
-use arch_x86::geometry::Geometry;
+use arch_x86::geometry::LongMode;
 use arch_x86::late::{LateInit, LatePgd};
 use arch_x86::locked::{Locked, LockedPgd};
 use arch_x86::slots::Slots;
 use arch_x86::tables::Tables;
-use kernel_sync::Rcu;
+use hosted::frames::HostFrames;
+use kernel_sync::atomic::{AtomicU64, Ordering};
+use kernel_sync::{Rcu, smp_mb};
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
-use mm_generic::frames::{Frame, Frames};
+use mm_generic::frames::Frame;
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
 use mm_generic::kernel_slots::KernelSlots;
+use serde::Serialize;
 
-/// x86 with one of the two schemes.
-pub enum Chosen<G: Geometry, F: Frames> {
-    /// Late initialisation.
-    Late(LateInit<G, F>),
-    /// `pgd_lock` and `pgd_list`.
-    Locked(Locked<G, F>),
+use crate::schemes::constructed::{Constructed, ConstructedPgd};
+use crate::schemes::generation::GenerationCheck;
+use crate::schemes::preallocated::Preallocated;
+
+/// The name of a scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scheme {
+    /// This project: late initialisation.
+    Late,
+    /// `pgd_list` under `pgd_lock`.
+    PgdList,
+    /// All 256 slots from boot on.
+    Preallocated,
+    /// A generation check at `switch_mm`.
+    Generation,
+    /// A cache of constructed PGDs.
+    Constructed,
 }
 
-/// A PGD of either scheme.
-pub enum ChosenPgd {
-    /// Of [`Chosen::Late`].
-    Late(LatePgd),
-    /// Of [`Chosen::Locked`].
-    Locked(LockedPgd),
-}
+impl Scheme {
+    /// All of them, this project first.
+    pub const ALL: [Self; 5] =
+        [Self::Late, Self::PgdList, Self::Preallocated, Self::Generation, Self::Constructed];
 
-impl<G: Geometry, F: Frames> Chosen<G, F> {
-    /// Chooses late initialisation.
-    pub fn late(slots: Slots<G, F>) -> Self {
-        Self::Late(LateInit::new(slots))
-    }
-
-    /// Chooses the lock.
-    pub fn locked(slots: Slots<G, F>) -> Self {
-        Self::Locked(Locked::new(slots))
-    }
-}
-
-/// Says why a PGD cannot be of the other scheme.
-const OWN_PGD: &str = "a kernel has PGDs of its own scheme only";
-
-impl<G: Geometry, F: Frames> ArchPgd for Chosen<G, F> {
-    type Pgd = ChosenPgd;
-    type Tables = Tables<G, F>;
-
-    fn tables(&self) -> &Tables<G, F> {
+    /// The name in tables and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::Late(late) => late.tables(),
-            Self::Locked(locked) => locked.tables(),
+            Self::Late => "late",
+            Self::PgdList => "pgd-list",
+            Self::Preallocated => "preallocated",
+            Self::Generation => "generation",
+            Self::Constructed => "constructed",
+        }
+    }
+}
+
+/// The root that each CPU has loaded or is about to load: what TLB shoot-down goes by in every kernel.
+pub struct Loading(Box<[LoadingCpu]>);
+
+#[derive(Default)]
+#[repr(align(128))]
+struct LoadingCpu(AtomicU64);
+
+impl Loading {
+    fn new(cpus: usize) -> Self {
+        Self((0..cpus).map(|_| LoadingCpu::default()).collect())
+    }
+
+    /// Notes that CPU number `cpu` is about to load `root`, before it does or reads anything that decides what it finds there.
+    #[inline]
+    fn note(&self, cpu: usize, root: Frame) {
+        self.0[cpu].0.store(root.phys(), Ordering::Relaxed);
+        smp_mb();
+    }
+
+    /// Calls `visit` with what each CPU has loaded or is about to.
+    pub fn for_each(&self, mut visit: impl FnMut(Frame)) {
+        for cpu in &self.0 {
+            let root = Frame::at(cpu.0.load(Ordering::Acquire)).expect("a root");
+            if root.phys() != 0 {
+                visit(root);
+            }
+        }
+    }
+}
+
+/// x86 with one of the schemes.
+pub struct Chosen {
+    arch: Arch,
+    loading: &'static Loading,
+}
+
+enum Arch {
+    Late(LateInit<LongMode, HostFrames>),
+    Locked(Locked<LongMode, HostFrames>),
+    Preallocated(Preallocated<HostFrames>),
+    Generation(GenerationCheck<HostFrames>),
+    Constructed(Constructed<HostFrames>),
+}
+
+/// A PGD of any scheme.
+pub enum ChosenPgd {
+    /// Of [`Scheme::Late`].
+    Late(LatePgd),
+    /// Of [`Scheme::PgdList`].
+    Locked(LockedPgd),
+    /// Of [`Scheme::Preallocated`] or [`Scheme::Generation`]: a frame and no more.
+    Bare(Frame),
+    /// Of [`Scheme::Constructed`].
+    Constructed(ConstructedPgd),
+}
+
+impl Chosen {
+    /// Chooses `scheme`, for a kernel of `cpus` CPUs.
+    ///
+    /// # Panics
+    ///
+    /// When `frames` are too few for the kernel half.
+    #[must_use]
+    pub fn new(scheme: Scheme, frames: &'static HostFrames, cpus: usize) -> Self {
+        const ENOUGH: &str = "frames for the kernel half";
+        let loading: &Loading = Box::leak(Box::new(Loading::new(cpus)));
+        let slots = || Slots::with_empty_reference(LongMode::FOUR_LEVEL, frames).expect(ENOUGH);
+        let arch = match scheme {
+            Scheme::Late => Arch::Late(LateInit::new(slots())),
+            Scheme::PgdList => Arch::Locked(Locked::new(slots())),
+            Scheme::Preallocated => Arch::Preallocated(Preallocated::new(frames).expect(ENOUGH)),
+            Scheme::Generation => {
+                let total = frames.total();
+                Arch::Generation(GenerationCheck::new(frames, total, loading).expect(ENOUGH))
+            }
+            Scheme::Constructed => Arch::Constructed(Constructed::new(frames).expect(ENOUGH)),
+        };
+        Self { arch, loading }
+    }
+
+    /// What a kernel's `load_pgd` does before CR3, whatever the scheme: notes the root for TLB shoot-down. And then the one
+    /// thing that `ArchPgd` has no hook for, the generation check.
+    #[inline]
+    pub fn before_load(&self, cpu: usize, root: Frame) {
+        self.loading.note(cpu, root);
+        if let Arch::Generation(arch) = &self.arch {
+            arch.before_load(root);
         }
     }
 
+    /// Gives back what the scheme keeps for later, and keeps nothing from now on: for a kernel that shuts down.
+    pub fn stop_keeping(&self) {
+        if let Arch::Constructed(arch) = &self.arch {
+            arch.stop_keeping();
+        }
+    }
+
+    /// PGDs that are kept for later.
+    #[must_use]
+    pub fn cached(&self) -> usize {
+        if let Arch::Constructed(arch) = &self.arch { arch.cached() } else { 0 }
+    }
+}
+
+/// Says why a PGD cannot be of another scheme.
+const OWN_PGD: &str = "a kernel has PGDs of its own scheme only";
+
+/// Calls a method that all schemes have.
+macro_rules! each {
+    ($chosen:expr, $arch:ident => $call:expr) => {
+        match &$chosen.arch {
+            Arch::Late($arch) => $call,
+            Arch::Locked($arch) => $call,
+            Arch::Preallocated($arch) => $call,
+            Arch::Generation($arch) => $call,
+            Arch::Constructed($arch) => $call,
+        }
+    };
+}
+
+impl ArchPgd for Chosen {
+    type Pgd = ChosenPgd;
+    type Tables = Tables<LongMode, HostFrames>;
+
+    fn tables(&self) -> &Self::Tables {
+        each!(self, arch => arch.tables())
+    }
+
     fn root(&self, pgd: &ChosenPgd) -> Frame {
-        match (self, pgd) {
-            (Self::Late(late), ChosenPgd::Late(pgd)) => late.root(pgd),
-            (Self::Locked(locked), ChosenPgd::Locked(pgd)) => locked.root(pgd),
+        match (&self.arch, pgd) {
+            (Arch::Late(arch), ChosenPgd::Late(pgd)) => arch.root(pgd),
+            (Arch::Locked(arch), ChosenPgd::Locked(pgd)) => arch.root(pgd),
+            (Arch::Preallocated(_) | Arch::Generation(_), ChosenPgd::Bare(root)) => *root,
+            (Arch::Constructed(arch), ChosenPgd::Constructed(pgd)) => arch.root(pgd),
             _ => unreachable!("{OWN_PGD}"),
         }
     }
 
     fn reference_root(&self) -> Frame {
-        match self {
-            Self::Late(late) => late.reference_root(),
-            Self::Locked(locked) => locked.reference_root(),
-        }
+        each!(self, arch => arch.reference_root())
     }
 
     fn kernel_half(&self) -> KernelHalf {
-        match self {
-            Self::Late(late) => late.kernel_half(),
-            Self::Locked(locked) => locked.kernel_half(),
-        }
+        each!(self, arch => arch.kernel_half())
     }
 
     fn pgd_alloc(&self) -> Result<ChosenPgd, PgdAllocError> {
-        match self {
-            Self::Late(late) => late.pgd_alloc().map(ChosenPgd::Late),
-            Self::Locked(locked) => locked.pgd_alloc().map(ChosenPgd::Locked),
+        match &self.arch {
+            Arch::Late(arch) => arch.pgd_alloc().map(ChosenPgd::Late),
+            Arch::Locked(arch) => arch.pgd_alloc().map(ChosenPgd::Locked),
+            Arch::Preallocated(arch) => arch.pgd_alloc().map(ChosenPgd::Bare),
+            Arch::Generation(arch) => arch.pgd_alloc().map(ChosenPgd::Bare),
+            Arch::Constructed(arch) => arch.pgd_alloc().map(ChosenPgd::Constructed),
         }
     }
 
     unsafe fn pgd_free(&self, pgd: ChosenPgd) {
-        match (self, pgd) {
+        match (&self.arch, pgd) {
             // SAFETY: the caller's promise is the same.
-            (Self::Late(late), ChosenPgd::Late(pgd)) => unsafe { late.pgd_free(pgd) },
+            (Arch::Late(arch), ChosenPgd::Late(pgd)) => unsafe { arch.pgd_free(pgd) },
             // SAFETY: as above.
-            (Self::Locked(locked), ChosenPgd::Locked(pgd)) => unsafe { locked.pgd_free(pgd) },
+            (Arch::Locked(arch), ChosenPgd::Locked(pgd)) => unsafe { arch.pgd_free(pgd) },
+            // SAFETY: as above.
+            (Arch::Preallocated(arch), ChosenPgd::Bare(pgd)) => unsafe { arch.pgd_free(pgd) },
+            // SAFETY: as above.
+            (Arch::Generation(arch), ChosenPgd::Bare(pgd)) => unsafe { arch.pgd_free(pgd) },
+            // SAFETY: as above.
+            (Arch::Constructed(arch), ChosenPgd::Constructed(pgd)) => unsafe { arch.pgd_free(pgd) },
             _ => unreachable!("{OWN_PGD}"),
         }
     }
 
     fn pgd_init_late<R: Rcu>(&self, pgd: &ChosenPgd) {
-        if let (Self::Late(late), ChosenPgd::Late(pgd)) = (self, pgd) {
-            late.pgd_init_late::<R>(pgd);
+        if let (Arch::Late(arch), ChosenPgd::Late(pgd)) = (&self.arch, pgd) {
+            arch.pgd_init_late::<R>(pgd);
         }
     }
 
     fn pgd_attach<R: Rcu>(&self, pgd: &ChosenPgd) {
-        if let (Self::Late(late), ChosenPgd::Late(pgd)) = (self, pgd) {
-            late.pgd_attach::<R>(pgd);
+        if let (Arch::Late(arch), ChosenPgd::Late(pgd)) = (&self.arch, pgd) {
+            arch.pgd_attach::<R>(pgd);
         }
     }
 
     fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {
-        match self {
-            Self::Late(late) => late.populate_kernel(range),
-            Self::Locked(locked) => locked.populate_kernel(range),
-        }
+        each!(self, arch => arch.populate_kernel(range))
     }
 
     fn kernel_slots(&self) -> Option<&dyn KernelSlots> {
-        match self {
-            Self::Late(late) => late.kernel_slots(),
-            Self::Locked(locked) => locked.kernel_slots(),
-        }
+        each!(self, arch => arch.kernel_slots())
     }
 
     fn is_synced(&self, range: KernelRange) -> bool {
-        match self {
-            Self::Late(late) => late.is_synced(range),
-            Self::Locked(locked) => locked.is_synced(range),
-        }
+        each!(self, arch => arch.is_synced(range))
     }
 
     fn sync_global_pgds(
@@ -136,35 +259,38 @@ impl<G: Geometry, F: Frames> ArchPgd for Chosen<G, F> {
         walk: &dyn PgdWalk<ChosenPgd>,
         flush: &mut dyn FnMut(),
     ) {
-        match self {
-            Self::Late(late) => late.sync_global_pgds(range, &OfLate(walk), flush),
-            Self::Locked(locked) => locked.sync_global_pgds(range, &OfLocked(walk), flush),
+        match &self.arch {
+            Arch::Late(arch) => arch.sync_global_pgds(range, &Of(walk, late), flush),
+            Arch::Locked(arch) => arch.sync_global_pgds(range, &Of(walk, locked), flush),
+            Arch::Preallocated(arch) => arch.sync_global_pgds(range, &Of(walk, bare), flush),
+            Arch::Generation(arch) => arch.sync_global_pgds(range, &Of(walk, bare), flush),
+            Arch::Constructed(arch) => arch.sync_global_pgds(range, &Of(walk, constructed), flush),
         }
     }
 }
 
-/// A walk over PGDs that are all [`ChosenPgd::Late`].
-struct OfLate<'a>(&'a dyn PgdWalk<ChosenPgd>);
-
-// SAFETY: visits what the walk inside visits.
-unsafe impl PgdWalk<LatePgd> for OfLate<'_> {
-    fn for_each_pgd(&self, visit: &mut dyn FnMut(&LatePgd)) {
-        self.0.for_each_pgd(&mut |pgd| match pgd {
-            ChosenPgd::Late(pgd) => visit(pgd),
-            ChosenPgd::Locked(_) => unreachable!("{OWN_PGD}"),
-        });
-    }
+fn late(pgd: &ChosenPgd) -> Option<&LatePgd> {
+    if let ChosenPgd::Late(pgd) = pgd { Some(pgd) } else { None }
 }
 
-/// A walk over PGDs that are all [`ChosenPgd::Locked`].
-struct OfLocked<'a>(&'a dyn PgdWalk<ChosenPgd>);
+fn locked(pgd: &ChosenPgd) -> Option<&LockedPgd> {
+    if let ChosenPgd::Locked(pgd) = pgd { Some(pgd) } else { None }
+}
+
+fn bare(pgd: &ChosenPgd) -> Option<&Frame> {
+    if let ChosenPgd::Bare(root) = pgd { Some(root) } else { None }
+}
+
+fn constructed(pgd: &ChosenPgd) -> Option<&ConstructedPgd> {
+    if let ChosenPgd::Constructed(pgd) = pgd { Some(pgd) } else { None }
+}
+
+/// A walk over PGDs that are all of one scheme.
+struct Of<'a, P>(&'a dyn PgdWalk<ChosenPgd>, fn(&ChosenPgd) -> Option<&P>);
 
 // SAFETY: visits what the walk inside visits.
-unsafe impl PgdWalk<LockedPgd> for OfLocked<'_> {
-    fn for_each_pgd(&self, visit: &mut dyn FnMut(&LockedPgd)) {
-        self.0.for_each_pgd(&mut |pgd| match pgd {
-            ChosenPgd::Locked(pgd) => visit(pgd),
-            ChosenPgd::Late(_) => unreachable!("{OWN_PGD}"),
-        });
+unsafe impl<P> PgdWalk<P> for Of<'_, P> {
+    fn for_each_pgd(&self, visit: &mut dyn FnMut(&P)) {
+        self.0.for_each_pgd(&mut |pgd| visit((self.1)(pgd).expect(OWN_PGD)));
     }
 }

@@ -30,10 +30,12 @@
 
 pub mod chart;
 pub mod chosen;
+pub mod compare;
 pub mod crew;
 pub mod kernel;
 pub mod machine;
 pub mod pairs;
 pub mod ratio;
 pub mod ring;
+pub mod schemes;
 pub mod session;

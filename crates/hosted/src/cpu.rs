@@ -11,7 +11,11 @@ thread_local! {
     static RCU: RefCell<Option<Rc<EpochCpu>>> = const { RefCell::new(None) };
     static CR3: Cell<Option<Frame>> = const { Cell::new(None) };
     static FREES_EARLY: Cell<bool> = const { Cell::new(false) };
+    static BEFORE_LOAD: RefCell<Option<BeforeLoad>> = const { RefCell::new(None) };
 }
+
+/// What a CPU does before it loads a root.
+type BeforeLoad = Box<dyn Fn(Frame)>;
 
 /// Makes this thread a CPU until the value is dropped.
 pub struct HostCpu {
@@ -32,6 +36,12 @@ impl HostCpu {
     /// Makes RCU callbacks of this CPU run at once instead of after a grace period: a deliberate bug.
     pub fn free_early(&self) {
         FREES_EARLY.set(true);
+    }
+
+    /// Makes this CPU call `hook` with each root before it loads it, as a kernel's `load_pgd` notes what it is about
+    /// to load for the sake of TLB shoot-down.
+    pub fn before_load(&self, hook: impl Fn(Frame) + 'static) {
+        BEFORE_LOAD.set(Some(Box::new(hook)));
     }
 
     /// RCU on this CPU.
@@ -55,11 +65,17 @@ impl Drop for HostCpu {
     fn drop(&mut self) {
         RCU.set(self.outer.take());
         FREES_EARLY.set(false);
+        BEFORE_LOAD.set(None);
     }
 }
 
 /// Loads `root` on the CPU that this thread plays.
 pub(crate) fn write_cr3(root: Frame) {
+    BEFORE_LOAD.with_borrow(|hook| {
+        if let Some(hook) = hook {
+            hook(root);
+        }
+    });
     CR3.set(Some(root));
 }
 

@@ -1,0 +1,112 @@
+//! How long a fork may take while another CPU grows the kernel over very many mms.
+//!
+//! A walk that holds a lock which forks want stops them for as long as it takes. What a fork takes with nobody growing is
+//! measured as well: the host interrupts its threads now and then, and that is no scheme's fault.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::chosen::Scheme;
+use crate::compare::Plan;
+use crate::kernel::{BenchKernel, GROWTHS, UserHalf};
+use crate::machine::{allowed_cpus, pin_to};
+
+/// Forks on one CPU while another grows the kernel.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Point {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// Live mms.
+    pub mms: u64,
+    /// Growths meanwhile.
+    pub growths: u64,
+    /// Nanoseconds of forks while nobody grew.
+    pub quiet: Forks,
+    /// Nanoseconds of forks while growths followed one another.
+    pub growing: Forks,
+}
+
+/// Times of forks, in nanoseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Forks {
+    /// How many.
+    pub forks: usize,
+    /// Half of them took less.
+    pub median: f64,
+    /// 999 of 1000 took less.
+    pub p999: f64,
+    /// The longest one.
+    pub longest: f64,
+}
+
+impl Forks {
+    fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        let at = |part: f64| {
+            let index = ((times.len() as f64 * part) as usize).min(times.len().saturating_sub(1));
+            times.get(index).map_or(0.0, |time| time.as_nanos() as f64)
+        };
+        Self { forks: times.len(), median: at(0.5), p999: at(0.999), longest: at(1.0) }
+    }
+}
+
+/// How long each scheme is watched, in each of the two states, at most.
+const WATCH: Duration = Duration::from_millis(1200);
+
+/// Watches all schemes over the largest number of mms.
+///
+/// # Panics
+///
+/// When a kernel does not end as it should.
+pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Vec<Point> {
+    let mms = plan.mms.iter().copied().max().unwrap_or(1);
+    let watched = Scheme::ALL.into_iter().map(|scheme| {
+        progress(&format!("forks while the kernel grows: {}", scheme.name()));
+        watch(scheme, mms)
+    });
+    watched.collect()
+}
+
+fn watch(scheme: Scheme, mms: u64) -> Point {
+    let mut kernel = BenchKernel::boot(scheme, (1 << 14) + mms as usize, 2, UserHalf::Empty);
+    kernel.fill_up_to(mms);
+    let places = allowed_cpus().unwrap_or_default();
+    let pin = |number: usize| {
+        if let Some(&place) = places.get(number % places.len().max(1)) {
+            // A host that does not allow it has noisier figures.
+            let _ = pin_to(place);
+        }
+    };
+    let forks = |goes_on: &(dyn Fn() -> bool + Sync)| {
+        let mut times = Vec::new();
+        let kernel = &kernel;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                pin(0);
+                kernel.fork_and_time(1, goes_on, |time| times.push(time));
+            });
+        });
+        Forks::of(times)
+    };
+    let began = Instant::now();
+    let quiet = forks(&|| began.elapsed() < WATCH / 2);
+    let (over, growths) = (AtomicBool::new(false), AtomicU64::new(0));
+    let growing = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            pin(1);
+            let began = Instant::now();
+            for growth in 0..GROWTHS {
+                if began.elapsed() > WATCH || kernel.grow(growth).is_none() {
+                    break;
+                }
+                growths.fetch_add(1, Ordering::Relaxed);
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        forks(&|| !over.load(Ordering::Relaxed))
+    });
+    kernel.shut_down();
+    Point { scheme, mms, growths: growths.into_inner(), quiet, growing }
+}
