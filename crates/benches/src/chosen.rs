@@ -79,10 +79,9 @@ impl Loading {
     /// Calls `visit` with what each CPU has loaded or is about to.
     pub fn for_each(&self, mut visit: impl FnMut(Frame)) {
         for cpu in &self.0 {
-            let root = Frame::at(cpu.0.load(Ordering::Acquire)).expect("a root");
-            if root.phys() != 0 {
-                visit(root);
-            }
+            // A CPU that has loaded nothing yet says 0, where no PGD is.
+            let root = Frame::at(cpu.0.load(Ordering::Acquire)).filter(|root| root.phys() != 0);
+            root.into_iter().for_each(&mut visit);
         }
     }
 }
