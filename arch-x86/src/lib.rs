@@ -3,6 +3,7 @@
 //! | Linux | here |
 //! |---|---|
 //! | `arch_pgd_init_late` (arch/x86/mm/pgtable.c) | [`late`]: `pgd_init_late`, `pgd_attach` |
+//! | `pgd_cache` (before 2006: constructed PGDs) | [`cached`], optional |
 //! | `sync_global_pgds` (arch/x86/mm/init_64.c) | `sync.rs`, called through [`late::LateInit`] |
 //! | `pgd_alloc`, `pgd_free` | [`late`], without a lock; [`locked`], with `pgd_lock` and `pgd_list` |
 //! | `pgd_none`, `KERNEL_PGD_BOUNDARY`, `SHARED_KERNEL_PMD` | [`geometry`], [`slots`] |
@@ -15,6 +16,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "pgd-init-late")]
+pub mod cached;
 pub mod entry;
 pub mod geometry;
 #[cfg(feature = "pgd-init-late")]

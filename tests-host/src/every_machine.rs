@@ -8,13 +8,13 @@
 #[macro_export]
 macro_rules! on_every_machine {
     ($($test:ident),* $(,)?) => {
-        $($crate::on_every_machine! { @test $test, (run): locked, late })*
+        $($crate::on_every_machine! { @test $test, (run): locked, late, cached })*
     };
     (late: $($test:ident),* $(,)?) => {
         $($crate::on_every_machine! { @test $test, (run): late })*
     };
     (boots: $($test:ident),* $(,)?) => {
-        $($crate::on_every_machine! { @test $test, (boot): locked, late })*
+        $($crate::on_every_machine! { @test $test, (boot): locked, late, cached })*
     };
     (late boots: $($test:ident),* $(,)?) => {
         $($crate::on_every_machine! { @test $test, (boot): late })*
@@ -33,6 +33,12 @@ macro_rules! on_every_machine {
         #[cfg(feature = "pgd-init-late")]
         mod late {
             $crate::on_every_machine! { @scheme $test, LatePgds, $how }
+        }
+    };
+    (@cached $test:ident, $how:tt) => {
+        #[cfg(feature = "pgd-init-late")]
+        mod cached {
+            $crate::on_every_machine! { @scheme $test, CachedPgds, $how }
         }
     };
     (@scheme $test:ident, $scheme:ident, $how:tt) => {

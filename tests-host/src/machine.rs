@@ -35,7 +35,7 @@ use crate::shape::Shape;
 
 pub use boot::Boot;
 #[cfg(feature = "pgd-init-late")]
-pub use scheme::LatePgds;
+pub use scheme::{CachedPgds, LatePgds};
 pub use scheme::{LockedPgds, MachineKernel, PgdScheme, Staged};
 
 /// CPUs of a machine.

@@ -5,11 +5,13 @@
 //! copies of one fork, several times what the schemes differ by, in favour of now the one and now the other. Kernels
 //! of this one type run the same code but for the schemes' own.
 
+use arch_x86::cached::Cached;
 use arch_x86::geometry::LongMode;
 use arch_x86::late::{LateInit, LatePgd};
 use arch_x86::locked::{Locked, LockedPgd};
 use arch_x86::slots::Slots;
 use arch_x86::tables::Tables;
+use hosted::cpu::this_cpu;
 use hosted::frames::HostFrames;
 use kernel_sync::atomic::{AtomicU64, Ordering};
 use kernel_sync::{Rcu, smp_mb};
@@ -19,7 +21,7 @@ use mm_generic::kernel_range::{KernelHalf, KernelRange};
 use mm_generic::kernel_slots::KernelSlots;
 use serde::Serialize;
 
-use crate::schemes::constructed::{Constructed, ConstructedPgd};
+use crate::schemes::constructed::{CACHED, CACHES, Constructed, ConstructedPgd};
 use crate::schemes::generation::GenerationCheck;
 use crate::schemes::preallocated::Preallocated;
 
@@ -93,7 +95,7 @@ pub struct Chosen {
 }
 
 enum Arch {
-    Late(LateInit<LongMode, HostFrames>),
+    Late(Cached<LongMode, HostFrames>),
     Locked(Locked<LongMode, HostFrames>),
     Preallocated(Preallocated<HostFrames>),
     Generation(GenerationCheck<HostFrames>),
@@ -124,7 +126,11 @@ impl Chosen {
         let loading: &Loading = Box::leak(Box::new(Loading::new(cpus)));
         let slots = || Slots::with_empty_reference(LongMode::FOUR_LEVEL, frames).expect(ENOUGH);
         let arch = match scheme {
-            Scheme::Late => Arch::Late(LateInit::new(slots())),
+            Scheme::Late => {
+                let late = LateInit::new(slots());
+                let cached = Cached::try_new(late, CACHES, CACHED, this_cpu);
+                Arch::Late(cached.expect("heap for the caches"))
+            }
             Scheme::PgdList => Arch::Locked(Locked::new(slots())),
             Scheme::Preallocated => Arch::Preallocated(Preallocated::new(frames).expect(ENOUGH)),
             Scheme::Generation => {
@@ -146,17 +152,14 @@ impl Chosen {
         }
     }
 
-    /// Gives back what the scheme keeps for later, and keeps nothing from now on: for a kernel that shuts down.
-    pub fn stop_keeping(&self) {
-        if let Arch::Constructed(arch) = &self.arch {
-            arch.stop_keeping();
-        }
-    }
-
     /// PGDs that are kept for later.
     #[must_use]
     pub fn cached(&self) -> usize {
-        if let Arch::Constructed(arch) = &self.arch { arch.cached() } else { 0 }
+        match &self.arch {
+            Arch::Late(arch) => arch.kept(),
+            Arch::Constructed(arch) => arch.cached(),
+            Arch::Locked(_) | Arch::Preallocated(_) | Arch::Generation(_) => 0,
+        }
     }
 }
 

@@ -318,10 +318,7 @@ impl BenchKernel {
         let cpu = world.cpu_online();
         drop((init, live));
         drop(cpu);
-        // What is kept for later would count as leaked, and what ends below is kept too.
-        let arch = world.init_mm().arch();
         let frames = world.frames();
-        arch.stop_keeping();
         // SAFETY: no thread is a CPU of this kernel any more, and the references to its tasks are dropped.
         let leftovers = unsafe { world.shut_down(MmuKind::FourLevel) };
         assert_eq!(leftovers, Leftovers { leaked_frames: 0, pending_callbacks: 0 });

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use kernel_sync::Rcu;
+use kernel_sync::atomic::{AtomicUsize, Ordering};
 use kernel_task::epoch::{EpochCpu, EpochDomain, EpochGuard};
 use mm_generic::frames::Frame;
 
@@ -69,6 +70,17 @@ impl Drop for HostCpu {
     }
 }
 
+/// The number of the CPU that this thread plays, for choosing a cache: threads are numbered as they first ask.
+#[must_use]
+pub fn this_cpu() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) });
+    if NUMBER.get() == usize::MAX {
+        NUMBER.set(NEXT.fetch_add(1, Ordering::Relaxed));
+    }
+    NUMBER.get()
+}
+
 /// Loads `root` on the CPU that this thread plays.
 pub(crate) fn write_cr3(root: Frame) {
     BEFORE_LOAD.with_borrow(|hook| {
@@ -82,7 +94,7 @@ pub(crate) fn write_cr3(root: Frame) {
 /// The RCU of the CPU that this thread plays.
 pub struct HostRcu;
 
-fn this_cpu() -> Rc<EpochCpu> {
+fn rcu_of_this_cpu() -> Rc<EpochCpu> {
     RCU.with_borrow(|rcu| Rc::clone(rcu.as_ref().expect("this thread plays a CPU")))
 }
 
@@ -98,7 +110,7 @@ unsafe impl Rcu for HostRcu {
         if FREES_EARLY.get() {
             callback();
         } else {
-            this_cpu().call_rcu(callback);
+            rcu_of_this_cpu().call_rcu(callback);
         }
     }
 }

@@ -101,13 +101,15 @@ impl<S: Scheme> World<S> {
         while self.domain.pending() > 0 {
             self.domain.barrier(cpu.rcu()).expect("no section is open here");
         }
-        free_kernel_half(self.frames, kind, self.init_mm.arch().reference_root());
+        let root = self.init_mm.arch().reference_root();
+        // SAFETY: leaked in `boot`; by the caller's promise and the barrier nothing refers to it.
+        drop(unsafe { Box::from_raw(core::ptr::from_ref(self.init_mm).cast_mut()) });
+        // After the architecture, which may have kept PGDs for later.
+        free_kernel_half(self.frames, kind, root);
         let leftovers = Leftovers {
             leaked_frames: self.frames.allocated() as i64 - self.frames_before as i64,
             pending_callbacks: self.domain.pending(),
         };
-        // SAFETY: leaked in `boot`; by the caller's promise and the barrier nothing refers to it.
-        drop(unsafe { Box::from_raw(core::ptr::from_ref(self.init_mm).cast_mut()) });
         drop(cpu);
         leftovers
     }

@@ -6,16 +6,20 @@
 #![cfg_attr(not(loom), no_std)]
 
 extern crate alloc;
+#[cfg(all(test, not(loom)))]
+extern crate std;
 
 pub mod atomic;
 mod barrier;
 #[cfg(loom)]
 mod explored;
 mod lock;
+mod magazines;
 mod rcu;
 mod rcu_arc;
 
 pub use barrier::{cpu_relax, smp_mb};
 pub use lock::{Mutex, MutexGuard};
+pub use magazines::Magazines;
 pub use rcu::Rcu;
 pub use rcu_arc::{OutOfHeap, RcuArc};

@@ -2,6 +2,8 @@
 
 use std::marker::PhantomData;
 
+#[cfg(feature = "pgd-init-late")]
+use arch_x86::cached::Cached;
 use arch_x86::geometry::Geometry;
 #[cfg(feature = "pgd-init-late")]
 use arch_x86::late::LateInit;
@@ -51,12 +53,30 @@ impl<G: Geometry> PgdScheme<G> for LateInit<G, HostFrames> {
     }
 }
 
+#[cfg(feature = "pgd-init-late")]
+impl<G: Geometry> PgdScheme<G> for Cached<G, HostFrames> {
+    const WALKS: bool = true;
+
+    fn over(slots: Slots<G, HostFrames>) -> Self {
+        // One small cache for all CPUs: what one of them frees, another forks with.
+        Self::try_new(LateInit::new(slots), 1, 4, || 0).expect("heap for a small cache")
+    }
+
+    fn slots(&self) -> &Slots<G, HostFrames> {
+        self.late().slots()
+    }
+}
+
 /// The locked scheme of a machine.
 pub type LockedPgds<G> = Locked<G, HostFrames>;
 
 /// The lockless scheme of a machine.
 #[cfg(feature = "pgd-init-late")]
 pub type LatePgds<G> = LateInit<G, HostFrames>;
+
+/// The lockless scheme of a machine, with PGDs that are used again.
+#[cfg(feature = "pgd-init-late")]
+pub type CachedPgds<G> = Cached<G, HostFrames>;
 
 /// The hosted kernel's scheme: the architecture `A` and the right walk, with the points of
 /// [`crate::interlude`].

@@ -7,11 +7,8 @@
 //!
 //! A burst of forks constructs, and a burst of exits destroys, so that bursts run into the lock.
 
-use std::cell::Cell;
-use std::sync::atomic::AtomicUsize;
-
+use hosted::cpu::this_cpu;
 use kernel_sync::Mutex;
-use kernel_sync::atomic::Ordering;
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::{Frame, Frames, OutOfFrames};
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
@@ -22,10 +19,10 @@ use arch_x86::tables::Tables;
 use super::half::{Half, Synced};
 
 /// PGDs that a CPU keeps. An RCU batch frees up to 64 at once.
-const CACHED: usize = 128;
+pub(crate) const CACHED: usize = 128;
 
 /// Caches; threads beyond this number share.
-const CACHES: usize = 64;
+pub(crate) const CACHES: usize = 64;
 
 /// x86 with caches of constructed PGDs.
 pub struct Constructed<F: Frames> {
@@ -33,8 +30,6 @@ pub struct Constructed<F: Frames> {
     synced: Synced,
     list: Mutex<List>,
     caches: Box<[Cache]>,
-    /// PGDs that each cache may hold; read by every exit, written at shut-down.
-    limit: AtomicUsize,
 }
 
 /// A constructed PGD and its place on the list.
@@ -68,18 +63,7 @@ impl<F: Frames> Constructed<F> {
             synced: Synced::new(),
             list: Mutex::new(List::default()),
             caches: (0..CACHES).map(|_| Cache(Mutex::new(Vec::with_capacity(CACHED)))).collect(),
-            limit: AtomicUsize::new(CACHED),
         })
-    }
-
-    /// Destroys all cached PGDs and keeps none from now on, for a kernel that shuts down.
-    pub fn stop_keeping(&self) {
-        self.limit.store(0, Ordering::Relaxed);
-        for cache in &self.caches {
-            for pgd in cache.0.lock().drain(..) {
-                self.destroy(pgd);
-            }
-        }
     }
 
     /// Number of PGDs that are cached.
@@ -111,15 +95,7 @@ impl<F: Frames> Constructed<F> {
     }
 
     fn cache(&self) -> &Cache {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local!(static CACHE: Cell<usize> = const { Cell::new(usize::MAX) });
-        let number = CACHE.with(|cache| {
-            if cache.get() == usize::MAX {
-                cache.set(NEXT.fetch_add(1, Ordering::Relaxed) % CACHES);
-            }
-            cache.get()
-        });
-        &self.caches[number]
+        &self.caches[this_cpu() % CACHES]
     }
 }
 
@@ -150,7 +126,7 @@ impl<F: Frames> ArchPgd for Constructed<F> {
 
     unsafe fn pgd_free(&self, pgd: ConstructedPgd) {
         let mut cache = self.cache().0.lock();
-        if cache.len() < self.limit.load(Ordering::Relaxed) {
+        if cache.len() < CACHED {
             cache.push(pgd);
         } else {
             drop(cache);
@@ -181,5 +157,14 @@ impl<F: Frames> ArchPgd for Constructed<F> {
         }
         drop(list);
         self.synced.insert(range);
+    }
+}
+
+impl<F: Frames> Drop for Constructed<F> {
+    fn drop(&mut self) {
+        for cache in &self.caches {
+            let pgds = std::mem::take(&mut *cache.0.lock());
+            pgds.into_iter().for_each(|pgd| self.destroy(pgd));
+        }
     }
 }

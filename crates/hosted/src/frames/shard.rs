@@ -1,8 +1,6 @@
 //! One thread's list of free frames.
 
-use std::cell::Cell;
-
-use kernel_sync::atomic::{AtomicUsize, Ordering};
+use crate::cpu::this_cpu;
 
 /// Lists of free frames. Threads beyond this number share.
 pub(super) const SHARDS: usize = 64;
@@ -68,12 +66,5 @@ impl Shard {
 
 /// The list that the calling thread works on: threads take turns as they first come.
 pub(super) fn shard_of_this_thread() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static SHARD: Cell<usize> = const { Cell::new(usize::MAX) });
-    SHARD.with(|shard| {
-        if shard.get() == usize::MAX {
-            shard.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
-        }
-        shard.get()
-    })
+    this_cpu() % SHARDS
 }
