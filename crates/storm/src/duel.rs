@@ -104,8 +104,9 @@ impl<'a, S: Scheme> Duellist<'a, S> {
         let met = self.meet(3 * number);
         // SAFETY: this thread is the CPU, and the task holds the mm.
         unsafe { self.loaded.switch_mm(ready) };
-        let (seen, cr3) = (self.seen, self.host.cr3());
-        self.seen = self.ground.resolve(seen, cr3, &mut self.tally);
+        let mut eyes = self.ground.eyes(self.host.cr3(), None);
+        let ledger = &self.ground.updates.ledger;
+        self.seen = ledger.look_at_changes(self.seen, &mut eyes, &mut self.tally);
         // SAFETY: this thread is the CPU.
         unsafe { self.loaded.leave_mm(self.ground.world.init_mm()) };
         exit(self.ground.world.init_mm(), &task, ExitStatus::Exited(0), task.process());
@@ -123,10 +124,11 @@ impl<'a, S: Scheme> Duellist<'a, S> {
         if !self.meet(3 * number - 1) {
             return false;
         }
-        if !self.ground.grow() {
+        let init_mm = self.ground.world.init_mm();
+        if !self.ground.updates.step(init_mm, &mut self.random, &mut self.tally) {
+            self.ground.stop.store(true, Ordering::Relaxed);
             return false;
         }
-        self.tally.growths += 1;
         self.meet(3 * number)
     }
 

@@ -1,12 +1,13 @@
 //! The storm: a kernel on the host, stormed from all CPUs while it grows.
 //!
 //! CPUs are threads. They fork, exec, exit and clone threads, borrow mms lazily and attach them to
-//! kernel threads, on real 4 KiB page tables, while growths add kernel mappings. After each
-//! growth has returned, every CPU resolves the new address through the PGD it has loaded, by a page walk that
-//! knows nothing of the crates; at the end of each round every live mm is compared with the reference.
+//! kernel threads, on real 4 KiB page tables, while kernel mappings are added, moved and given back. After each
+//! update has returned, every CPU resolves the address through the PGD it has loaded, and through what it remembers of those
+//! it had loaded before, by a page walk that knows nothing of the crates; at the end of each round every live mm is looked at.
 
 mod duel;
 mod ground;
+mod ledger;
 mod meeting;
 mod options;
 mod random;
@@ -14,6 +15,7 @@ mod report;
 mod round;
 mod schemes;
 mod tally;
+mod updates;
 mod worker;
 
 use std::io::IsTerminal;

@@ -17,7 +17,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Seconds of storm in all, shared by the schemes that are run.
+    /// Seconds of storm in all, shared by the schemes that are run; a day at most.
     #[arg(long, default_value = "10", value_parser = seconds)]
     pub(crate) seconds: Duration,
 
@@ -32,6 +32,11 @@ pub(crate) struct Options {
     /// Scheme: late (this project), locked (pgd_lock and pgd_list), or both, one after the other.
     #[arg(long, value_name = "late|locked|both")]
     pub(crate) scheme: Option<Which>,
+
+    /// What happens to the kernel half beside forks: extend only adds top-level entries, and ends a round when all slots are
+    /// used; replace moves, splits and collapses them; reclaim takes them out again; mixed does all of it.
+    #[arg(long, default_value = "mixed", value_name = "extend|replace|reclaim|mixed")]
+    pub(crate) growth: Growth,
 
     /// Seed of the random choices. Two runs with one seed choose the same, but do not interleave the same.
     #[arg(long, default_value_t = 1)]
@@ -77,6 +82,39 @@ impl FromStr for Shape {
             .find(|shape| shape.name() == name)
             .ok_or_else(|| {
                 format!("no geometry {name:?}; known are 2, 3-shared, 3-private, 4 and 5")
+            })
+    }
+}
+
+/// What happens to the kernel half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Growth {
+    Extend,
+    Replace,
+    Reclaim,
+    Mixed,
+}
+
+impl Growth {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Extend => "extend",
+            Self::Replace => "replace",
+            Self::Reclaim => "reclaim",
+            Self::Mixed => "mixed",
+        }
+    }
+}
+
+impl FromStr for Growth {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        [Self::Extend, Self::Replace, Self::Reclaim, Self::Mixed]
+            .into_iter()
+            .find(|growth| growth.name() == name)
+            .ok_or_else(|| {
+                format!("no growth {name:?}; known are extend, replace, reclaim and mixed")
             })
     }
 }

@@ -11,6 +11,7 @@ use crate::schemes::Kind;
 pub(crate) struct Report {
     scheme: &'static str,
     geometry: &'static str,
+    growth: &'static str,
     cpus: usize,
     /// Seconds that the CPUs worked; booting, checking and shutting down is not in it.
     seconds: f64,
@@ -23,6 +24,9 @@ pub(crate) struct Report {
     exits: u64,
     attaches: u64,
     growths: u64,
+    replacements: u64,
+    refused: u64,
+    reclaims: u64,
     resolved: u64,
     missed: u64,
     stale: u64,
@@ -32,6 +36,8 @@ pub(crate) struct Report {
     execs_per_second: f64,
     exits_per_second: f64,
     growths_per_second: f64,
+    replacements_per_second: f64,
+    reclaims_per_second: f64,
 }
 
 impl Report {
@@ -41,6 +47,7 @@ impl Report {
         Self {
             scheme: kind.name(),
             geometry: options.geometry.name(),
+            growth: options.growth.name(),
             cpus: options.cpus(),
             seconds,
             rounds,
@@ -51,6 +58,9 @@ impl Report {
             exits: tally.exits,
             attaches: tally.attaches,
             growths: tally.growths,
+            replacements: tally.replacements,
+            refused: tally.refused,
+            reclaims: tally.reclaims,
             resolved: tally.resolved,
             missed: tally.missed,
             stale: tally.stale,
@@ -60,6 +70,8 @@ impl Report {
             execs_per_second: tally.execs as f64 / seconds,
             exits_per_second: (tally.exits - outcome.duels) as f64 / seconds,
             growths_per_second: (tally.growths - outcome.duel_growths) as f64 / seconds,
+            replacements_per_second: tally.replacements as f64 / seconds,
+            reclaims_per_second: tally.reclaims as f64 / seconds,
         }
     }
 
@@ -92,6 +104,8 @@ const ROWS: &[Row] = &[
     ("execs/s", |r| rate(r.execs_per_second), Some(|r| r.execs_per_second)),
     ("exits/s", |r| rate(r.exits_per_second), Some(|r| r.exits_per_second)),
     ("growths/s", |r| rate(r.growths_per_second), Some(|r| r.growths_per_second)),
+    ("replacements/s", |r| rate(r.replacements_per_second), Some(|r| r.replacements_per_second)),
+    ("reclaims/s", |r| rate(r.reclaims_per_second), Some(|r| r.reclaims_per_second)),
     ("seconds", |r| format!("{:.2}", r.seconds), None),
     ("rounds", |r| r.rounds.to_string(), None),
     ("duels", |r| r.duels.to_string(), None),
@@ -108,23 +122,26 @@ fn rate(per_second: f64) -> String {
 
 pub(crate) fn print_table(options: &Options, reports: &[Report]) {
     println!(
-        "geometry {}, {} CPUs, seed {}",
+        "geometry {}, growth {}, {} CPUs, seed {}",
         options.geometry.name(),
+        options.growth.name(),
         options.cpus(),
         options.seed
     );
-    print!("{:<14}", "");
+    print!("{:<16}", "");
     for report in reports {
         print!("{:>26}", report.scheme);
     }
     println!("{}", if reports.len() == 2 { "     ratio" } else { "" });
     for (name, shown, figure) in ROWS {
-        print!("{name:<14}");
+        print!("{name:<16}");
         for report in reports {
             print!("{:>26}", shown(report));
         }
         match (reports, figure) {
-            ([ours, theirs], Some(figure)) => println!("{:>10.2}", figure(ours) / figure(theirs)),
+            ([ours, theirs], Some(figure)) if figure(theirs) > 0.0 => {
+                println!("{:>10.2}", figure(ours) / figure(theirs));
+            }
             _ => println!(),
         }
     }

@@ -1,4 +1,4 @@
-//! One round: a kernel is booted, stormed until its kernel half is used up, checked, and shut down.
+//! One round: a kernel is booted, stormed until its kernel half has had its share of updates, checked, and shut down.
 
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +19,7 @@ use mutants::Mutant;
 
 use crate::duel::Duellist;
 use crate::ground::{Ground, Half};
+use crate::options::Growth;
 use crate::random::Random;
 use crate::tally::Tally;
 use crate::worker::{Worker, program};
@@ -31,6 +32,7 @@ pub(crate) struct Recipe<S: Scheme> {
     pub(crate) mutant: Option<Mutant>,
     pub(crate) cpus: usize,
     pub(crate) seed: u64,
+    pub(crate) growth: Growth,
     pub(crate) grow_every: u64,
 }
 
@@ -51,7 +53,7 @@ pub(crate) struct Outcome {
 /// All free frames are compared with zero after one round in this many; that takes as long as a round.
 const CHECK_FREE_FRAMES_EVERY: u64 = 64;
 
-/// One round in this many is a round of duels; of a mutant's rounds, all but one in this many are.
+/// One round in this many is a round of duels; of a mutant's rounds, every second one is.
 const DUELS_EVERY: u64 = 8;
 
 /// Pids of a round, far more than tasks live at once.
@@ -69,7 +71,8 @@ impl<S: Scheme> Recipe<S> {
         let is_duel = self.is_duel(round);
         // In a duel, every growth populates a slot.
         let growths_per_slot = if is_duel { 1 } else { self.half.growths_per_slot };
-        let ground = self.boot(frames, Half { growths_per_slot, ..self.half });
+        let growth = if is_duel { Growth::Extend } else { self.growth };
+        let ground = self.boot(frames, Half { growths_per_slot, ..self.half }, growth);
         let died = if is_duel {
             self.duel(&ground, round, outcome)
         } else {
@@ -87,17 +90,18 @@ impl<S: Scheme> Recipe<S> {
     }
 
     fn is_duel(&self, round: u64) -> bool {
-        let exception = round % DUELS_EVERY == 1;
-        self.cpus >= 2 && exception != self.mutant.is_some()
+        let every = if self.mutant.is_some() { 2 } else { DUELS_EVERY };
+        let duels = matches!(self.growth, Growth::Extend | Growth::Mixed);
+        duels && self.cpus >= 2 && round % every == 1
     }
 
-    fn boot(&self, frames: &'static HostFrames, half: Half) -> Ground<S> {
+    fn boot(&self, frames: &'static HostFrames, half: Half, growth: Growth) -> Ground<S> {
         let frames_before = frames.allocated();
         let arch = (self.arch)(frames);
         let tasks = Tasks::new(PID_MAX, self.cpus).expect("memory for a small task list");
         let walkers = (self.walkers)(tasks);
         let world = World::boot(frames, frames_before, arch, walkers);
-        Ground::new(world, half, self.cpus)
+        Ground::new(world, half, growth, self.cpus)
     }
 
     /// All CPUs work at random. Returns how many died.
@@ -143,6 +147,12 @@ impl<S: Scheme> Recipe<S> {
     /// Checks every mm, shuts the kernel down and draws up the account.
     fn end(&self, ground: Ground<S>, check: bool, outcome: &mut Outcome) {
         check_every_mm(&ground, &mut outcome.tally);
+        if ground.updates.gives_back() {
+            let cpu = ground.world.cpu_online();
+            ground.updates.end(ground.world.init_mm(), &mut outcome.tally);
+            drop(cpu);
+            check_every_mm(&ground, &mut outcome.tally);
+        }
         {
             let _cpu = ground.world.cpu_online();
             for cpu in 0..self.cpus {
@@ -151,7 +161,7 @@ impl<S: Scheme> Recipe<S> {
         }
         let frames = ground.world.frames();
         // SAFETY: the CPUs have been joined, and what they held is dropped.
-        let leftovers = unsafe { ground.world.shut_down(self.half.kind) };
+        let leftovers = unsafe { ground.world.shut_down(self.half.place.kind) };
         outcome.leaked_frames += leftovers.leaked_frames;
         if check && let Err(error) = frames.check_free_frames() {
             eprintln!("error: {error}");
@@ -193,7 +203,7 @@ fn run_on_cpu<C>(cpu: C, work: impl FnOnce(&mut C) -> Tally) -> Tally {
     tally
 }
 
-/// Resolves every growth through every live mm, and through the reference PGD.
+/// Looks at every page of the ledger through every live mm, and through the reference PGD.
 fn check_every_mm<S: Scheme>(ground: &Ground<S>, tally: &mut Tally) {
     let _cpu = ground.world.cpu_online();
     let (init_mm, tasks) = (ground.world.init_mm(), ground.world.tasks());
@@ -202,6 +212,7 @@ fn check_every_mm<S: Scheme>(ground: &Ground<S>, tally: &mut Tally) {
     tasks.for_each_published(&rcu, &mut |mm| roots.push(mm.root()));
     tasks.for_each_loaded(&rcu, &mut |mm| roots.push(mm.root()));
     for root in roots {
-        ground.resolve(0, root.phys(), tally);
+        let mut eyes = ground.eyes(root.phys(), None);
+        ground.updates.ledger.look_at_all(&mut eyes, tally);
     }
 }

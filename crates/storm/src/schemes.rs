@@ -7,6 +7,7 @@ use arch_x86::slots::Slots;
 use hosted::frames::HostFrames;
 use hosted::kernel::{Host, Scheme, With};
 use hosted::mmu::MmuKind;
+use hosted::tlb::SlotPlace;
 use kernel_task::tasks::Tasks;
 use mutants::{Mutant, MutantArch, MutantWalk};
 
@@ -96,10 +97,12 @@ fn recipe<S: Scheme>(
     let slots = geometry.slots() as u64;
     Recipe {
         half: Half {
-            kind,
+            place: SlotPlace { kind, private_pmd: kind == MmuKind::Pae && slots > 1 },
             first: geometry.kernel_half().first,
             slot_span: geometry.slot_span(),
             slots,
+            // The slots' table is the last but one: 32-bit paging, and PAE's own PMDs.
+            large_slots: geometry.slots_hold_large_pages(),
             slot_level: match (kind, slots) {
                 (MmuKind::TwoLevel, _) => 2,
                 // With private kernel PMDs the slots are the PMD's entries.
@@ -116,6 +119,7 @@ fn recipe<S: Scheme>(
         mutant: None,
         cpus: options.cpus(),
         seed: options.seed,
+        growth: options.growth,
         grow_every: options.grow_every(),
     }
 }

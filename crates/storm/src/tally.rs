@@ -19,11 +19,17 @@ pub(crate) struct Tally {
     pub(crate) attaches: u64,
     /// Growths of the kernel half.
     pub(crate) growths: u64,
+    /// Top-level entries replaced by others.
+    pub(crate) replacements: u64,
+    /// Replacements that were refused: another range had a share in the slot, or it had changed just before.
+    pub(crate) refused: u64,
+    /// Ranges given back.
+    pub(crate) reclaims: u64,
     /// Kernel addresses that a CPU resolved through the PGD it had loaded.
     pub(crate) resolved: u64,
     /// Kernel addresses, handed out, that a PGD did not map.
     pub(crate) missed: u64,
-    /// Kernel addresses that a PGD mapped to something else, and slots that differed from the reference.
+    /// Kernel addresses that a PGD, or what a CPU remembered of one, mapped to something else, or still mapped after they were reclaimed.
     pub(crate) stale: u64,
 }
 
@@ -35,6 +41,9 @@ impl AddAssign for Tally {
         self.exits += other.exits;
         self.attaches += other.attaches;
         self.growths += other.growths;
+        self.replacements += other.replacements;
+        self.refused += other.refused;
+        self.reclaims += other.reclaims;
         self.resolved += other.resolved;
         self.missed += other.missed;
         self.stale += other.stale;

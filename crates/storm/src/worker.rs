@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use hosted::cpu::HostCpu;
 use hosted::kernel::{Host, Scheme};
+use hosted::tlb::KernelTlb;
 use kernel_exec::exec_mmap::exec_mmap;
 use kernel_fork::args::CloneArgs;
 use kernel_fork::copy_process::{copy_process, first_process};
@@ -34,7 +35,7 @@ const RUNNABLE: usize = 6;
 /// Address spaces that a CPU's driver holds after their owners exited.
 const ORPHANS: usize = 4;
 
-/// Growths that are resolved anew whenever another PGD is loaded.
+/// Changes that are looked at anew whenever another PGD is loaded.
 const RECENT: usize = 4;
 
 pub(crate) struct Worker<'a, S: Scheme> {
@@ -51,9 +52,10 @@ pub(crate) struct Worker<'a, S: Scheme> {
     orphans: Vec<MmUser<Host<S>>>,
     random: Random,
     grow_every: u64,
-    /// Growths that have been resolved through what was loaded at the time.
+    /// Changes that have been looked at through what was loaded at the time.
     seen: usize,
     tally: Tally,
+    tlb: KernelTlb,
     /// Last, so that what is dropped before is dropped on a CPU.
     host: HostCpu,
 }
@@ -98,6 +100,7 @@ impl<'a, S: Scheme> Worker<'a, S> {
             grow_every,
             seen: 0,
             tally: Tally::default(),
+            tlb: KernelTlb::new(ground.world.frames(), ground.half.place).expect("frames enough"),
             host,
         };
         worker.load(&worker.shell.clone());
@@ -122,8 +125,9 @@ impl<'a, S: Scheme> Worker<'a, S> {
 
     fn step(&mut self) {
         if self.random.one_in(self.grow_every) {
-            if self.ground.grow() {
-                self.tally.growths += 1;
+            let (ground, init_mm) = (self.ground, self.ground.world.init_mm());
+            if !ground.updates.step(init_mm, &mut self.random, &mut self.tally) {
+                ground.stop.store(true, Ordering::Relaxed);
             }
             return;
         }
@@ -245,14 +249,20 @@ impl<'a, S: Scheme> Worker<'a, S> {
         self.resolve_recent();
     }
 
-    /// Resolves the last growths through a PGD that has just been loaded, and all new ones.
+    /// Resolves what has changed last through a PGD that has just been loaded, and all that is new.
     fn resolve_recent(&mut self) {
-        let from = self.seen.min(self.ground.logged().saturating_sub(RECENT));
-        self.seen = self.ground.resolve(from, self.host.cr3(), &mut self.tally).max(self.seen);
+        let recent = self.ground.updates.ledger.changed().saturating_sub(RECENT);
+        self.look(self.seen.min(recent));
     }
 
-    /// Resolves the growths that have returned since the last look.
+    /// Resolves what has changed since the last look.
     fn resolve_new(&mut self) {
-        self.seen = self.ground.resolve(self.seen, self.host.cr3(), &mut self.tally);
+        self.look(self.seen);
+    }
+
+    fn look(&mut self, from: usize) {
+        let mut eyes = self.ground.eyes(self.host.cr3(), Some(&mut self.tlb));
+        let ledger = &self.ground.updates.ledger;
+        self.seen = ledger.look_at_changes(from, &mut eyes, &mut self.tally).max(self.seen);
     }
 }
