@@ -3,12 +3,16 @@
 /// Makes a test of each function named, for each geometry and each scheme.
 ///
 /// The function takes a running [`Machine`](crate::machine::Machine), or, behind `boots`, a
-/// [`Boot`](crate::machine::Boot) to run as many as it likes. Behind `late`, only the lockless
+/// [`Boot`](crate::machine::Boot) to run as many as it likes. Behind `frees`, it is about when a PGD's frames are
+/// free again, and schemes that keep PGDs for later do not run it. Behind `late`, only the lockless
 /// scheme runs it, and the function is not there without the feature.
 #[macro_export]
 macro_rules! on_every_machine {
     ($($test:ident),* $(,)?) => {
         $($crate::on_every_machine! { @test $test, (run): locked, late, cached })*
+    };
+    (frees: $($test:ident),* $(,)?) => {
+        $($crate::on_every_machine! { @test $test, (run): locked, late })*
     };
     (late: $($test:ident),* $(,)?) => {
         $($crate::on_every_machine! { @test $test, (run): late })*

@@ -14,10 +14,8 @@ use tests_host::machine::{Machine, PgdScheme};
 
 use super::{State, WAYS};
 
-tests_host::on_every_machine!(
-    frames_exhausted_at_each_point_of_a_growth,
-    frames_exhausted_at_each_point_of_a_pgd_alloc,
-);
+tests_host::on_every_machine!(frames_exhausted_at_each_point_of_a_growth);
+tests_host::on_every_machine!(frees: frames_exhausted_at_each_point_of_a_pgd_alloc);
 
 fn frames_exhausted_at_each_point_of_a_growth<G: Geometry, A: PgdScheme<G>>(
     machine: &Machine<G, A>,

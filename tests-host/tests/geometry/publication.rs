@@ -6,7 +6,7 @@ use kernel_fork::args::CloneArgs;
 use kernel_task::attach::{AttachError, kthread_unuse_mm, kthread_use_mm};
 use tests_host::machine::{Machine, PgdScheme};
 
-tests_host::on_every_machine!(an_mm_is_published_in_one_place_at_a_time);
+tests_host::on_every_machine!(frees: an_mm_is_published_in_one_place_at_a_time);
 
 /// A second attach, an exec beside other threads: refused with the names of those concerned, and
 /// nothing has changed.

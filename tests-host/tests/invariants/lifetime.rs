@@ -8,11 +8,11 @@ use mm_generic::publish::NewMm;
 use tests_host::machine::{Machine, PgdScheme};
 use tests_host::shape::Shape;
 
-tests_host::on_every_machine!(
+tests_host::on_every_machine!(frees:
     a_pgd_outlives_every_cpu_that_has_it_loaded,
     a_pgd_outlives_its_late_init,
-    shared_tables_outlive_every_mm,
 );
+tests_host::on_every_machine!(shared_tables_outlive_every_mm);
 tests_host::on_every_machine!(late: a_pgd_outlives_the_walk_that_visits_it);
 
 /// Frames that an mm's PGD is made of.

@@ -10,8 +10,8 @@ use tests_host::shape::Shape;
 tests_host::on_every_machine!(
     litebox_971_slots_outlived_their_tables,
     northport_21_mentos_271_micros_99_stale_copy,
-    gvisor_3617_who_frees_shared_upper_tables,
 );
+tests_host::on_every_machine!(frees: gvisor_3617_who_frees_shared_upper_tables);
 
 /// litebox#971: transient slots (a direct map, a vmap area) were shared by copying the top-level
 /// entry. When the mapping went, its tables were freed, and the copies of the entry led to whatever
