@@ -20,7 +20,7 @@ mod worker;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Parser;
 use hosted::frames::HostFrames;
@@ -58,18 +58,7 @@ fn main() -> ExitCode {
     // A mutant may write to a frame that is free; an allocation that looks notices before it is too late.
     let frames = if options.mutant.is_some() { frames.checked() } else { frames }.leak();
     let progress = progress_bar(&options);
-    let share = options.seconds / kinds.len() as u32;
-    let reports: Vec<Report> = kinds
-        .iter()
-        .map(|&kind| {
-            progress.set_message(kind.name());
-            with_recipe(
-                &options,
-                kind,
-                Storm { options: &options, kind, share, frames, progress: &progress },
-            )
-        })
-        .collect();
+    let reports = storm(&options, &kinds, frames, &progress);
     progress.finish_and_clear();
     if options.json {
         report::print_json(&reports);
@@ -79,33 +68,76 @@ fn main() -> ExitCode {
     if reports.iter().all(Report::is_clean) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// One scheme's storm: round after round for its share of the time.
-struct Storm<'a> {
-    options: &'a Options,
-    kind: Kind,
-    share: Duration,
+/// Runs the schemes round by round in turn, so that whatever else the machine does meets both alike, until the time is
+/// over or something is broken.
+fn storm(
+    options: &Options,
+    kinds: &[Kind],
     frames: &'static HostFrames,
-    progress: &'a ProgressBar,
-}
-
-impl Run for Storm<'_> {
-    type Output = Report;
-
-    fn run<S: Scheme>(self, recipe: Recipe<S>) -> Report {
-        let began = Instant::now();
-        let deadline = began + self.share;
-        let before = self.progress.position();
-        let mut outcome = Outcome::default();
-        let mut rounds = 0;
-        while rounds == 0 || Instant::now() < deadline {
-            recipe.run(self.frames, rounds, deadline, &mut outcome);
-            rounds += 1;
-            self.progress.set_position(before + began.elapsed().as_millis() as u64);
+    progress: &ProgressBar,
+) -> Vec<Report> {
+    let began = Instant::now();
+    let deadline = began + options.seconds;
+    let mut schemes: Vec<(Kind, Box<dyn Rounds>, Outcome)> = kinds
+        .iter()
+        .map(|&kind| (kind, with_recipe(options, kind, Boxed), Outcome::default()))
+        .collect();
+    let mut rounds = 0;
+    'storm: while rounds == 0 || Instant::now() < deadline {
+        // Who comes second finds the frames warm; the schemes take turns in that, too.
+        if rounds % 2 == 1 {
+            schemes.reverse();
+        }
+        for (kind, scheme, outcome) in &mut schemes {
+            progress.set_message(kind.name());
+            scheme.run(frames, rounds, deadline, outcome);
+            progress.set_position(began.elapsed().as_millis() as u64);
             if outcome.corrupted > 0 {
-                break;
+                rounds += 1;
+                break 'storm;
             }
         }
-        Report::new(self.options, self.kind, rounds, &outcome)
+        if rounds % 2 == 1 {
+            schemes.reverse();
+        }
+        rounds += 1;
+    }
+    schemes.sort_by_key(|&(kind, ..)| kinds.iter().position(|&asked| asked == kind));
+    let report = |(kind, _, outcome): &_| Report::new(options, *kind, rounds, outcome);
+    schemes.iter().map(report).collect()
+}
+
+/// A scheme, whatever its types: one round at a time.
+trait Rounds {
+    fn run(
+        &self,
+        frames: &'static HostFrames,
+        round: u64,
+        deadline: Instant,
+        outcome: &mut Outcome,
+    );
+}
+
+impl<S: Scheme> Rounds for Recipe<S> {
+    fn run(
+        &self,
+        frames: &'static HostFrames,
+        round: u64,
+        deadline: Instant,
+        outcome: &mut Outcome,
+    ) {
+        Recipe::run(self, frames, round, deadline, outcome);
+    }
+}
+
+/// Makes a recipe one of [`Rounds`].
+struct Boxed;
+
+impl Run for Boxed {
+    type Output = Box<dyn Rounds>;
+
+    fn run<S: Scheme>(self, recipe: Recipe<S>) -> Box<dyn Rounds> {
+        Box::new(recipe)
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "4", value_name = "2|3-shared|3-private|4|5")]
     pub(crate) geometry: Shape,
 
-    /// Scheme: late (this project), locked (pgd_lock and pgd_list), or both, one after the other.
+    /// Scheme: late (this project), locked (pgd_lock and pgd_list), or both, round by round in turn.
     #[arg(long, value_name = "late|locked|both")]
     pub(crate) scheme: Option<Which>,
 
