@@ -31,6 +31,20 @@ pub struct SlotPlace {
 }
 
 impl SlotPlace {
+    /// What the PGD at `root` holds in the slot of `addr`.
+    #[must_use]
+    pub fn entry(self, frames: &HostFrames, root: Frame, addr: u64) -> u64 {
+        let (table, index) = self.find(frames, root, addr);
+        self.load(frames, table, index)
+    }
+
+    fn load(self, frames: &HostFrames, table: Frame, index: usize) -> u64 {
+        match self.kind {
+            MmuKind::TwoLevel => frames.table32(table)[index].load(Ordering::Acquire).into(),
+            _ => frames.table64(table)[index].load(Ordering::Acquire),
+        }
+    }
+
     /// The table under `root` that the slots are in, and the index of the slot of `addr` in it.
     fn find(self, frames: &HostFrames, root: Frame, addr: u64) -> (Frame, usize) {
         match self.kind {
@@ -99,10 +113,9 @@ impl KernelTlb {
             self.flushes = flushes;
         }
         let (mine, index) = self.place.find(self.frames, self.root, addr);
-        if self.load(mine, index) & 1 == 0 {
+        if self.place.load(self.frames, mine, index) & 1 == 0 {
             let cr3 = Frame::at(cr3).expect("a root is a page");
-            let (theirs, index) = self.place.find(self.frames, cr3, addr);
-            let entry = self.load(theirs, index);
+            let entry = self.place.entry(self.frames, cr3, addr);
             if entry & 1 != 0 {
                 self.store(mine, index, entry);
                 self.remembered.push((mine, index));
@@ -114,13 +127,6 @@ impl KernelTlb {
     fn forget(&mut self) {
         while let Some((table, index)) = self.remembered.pop() {
             self.store(table, index, 0);
-        }
-    }
-
-    fn load(&self, table: Frame, index: usize) -> u64 {
-        match self.place.kind {
-            MmuKind::TwoLevel => self.frames.table32(table)[index].load(Ordering::Acquire).into(),
-            _ => self.frames.table64(table)[index].load(Ordering::Acquire),
         }
     }
 

@@ -8,6 +8,7 @@ use hosted::mmu::{Access, translate};
 use hosted::tlb::{KernelTlb, SlotPlace};
 use hosted::world::World;
 use kernel_task::task::TaskRef;
+use mm_generic::arch::ArchPgd;
 use mm_generic::frames::PAGE_SIZE;
 
 use crate::ledger::Eyes;
@@ -78,7 +79,8 @@ impl<S: Scheme> Ground<S> {
 
     /// What a CPU sees that has the PGD at `cr3` loaded.
     pub(crate) fn eyes<'a>(&self, cr3: u64, tlb: Option<&'a mut KernelTlb>) -> Eyes<'a> {
-        Eyes { frames: self.world.frames(), half: self.half, cr3, tlb }
+        let reference = self.world.init_mm().arch().reference_root();
+        Eyes { frames: self.world.frames(), half: self.half, cr3, reference, tlb }
     }
 
     /// Tells whether the PGD at `cr3` has the slot of growth number `number` of a duel at this moment.

@@ -1,13 +1,15 @@
 //! The ledger: which kernel addresses have been handed out, what each must show in every address space, and which are gone.
 //!
 //! A page of the ledger changes while CPUs look at it. Each has a version, odd while it changes: whoever finds the same even version
-//! before and after a translation has translated what the page said, and what he saw counts.
+//! before and after a translation has translated what the page said, and what he saw counts. The same goes for the entry of the
+//! page's slot, which must be the reference's whenever no replacement is under way.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use hosted::frames::HostFrames;
 use hosted::mmu::{Access, PageFault, Reason, translate};
 use hosted::tlb::KernelTlb;
+use mm_generic::frames::Frame;
 
 use crate::ground::Half;
 use crate::tally::Tally;
@@ -20,7 +22,12 @@ struct Page {
     addr: AtomicU64,
     /// The frame that the page must show, or [`GONE`].
     phys: AtomicU64,
+    /// Odd while the entry of the page's slot may be changing, although the page shows the same.
+    entry: AtomicU64,
 }
+
+/// Accessed and dirty.
+const SET_BY_MMU: u64 = 0x60;
 
 /// Stands for a page that has been reclaimed: no address space shows anything there.
 const GONE: u64 = u64::MAX;
@@ -38,6 +45,7 @@ pub(crate) struct Eyes<'a> {
     pub(crate) frames: &'static HostFrames,
     pub(crate) half: Half,
     pub(crate) cr3: u64,
+    pub(crate) reference: Frame,
     pub(crate) tlb: Option<&'a mut KernelTlb>,
 }
 
@@ -60,6 +68,17 @@ impl Ledger {
         fence(Ordering::SeqCst);
     }
 
+    /// Says that the entry of a page's slot is about to change, while the page goes on to show what it shows.
+    pub(crate) fn begin_replace(&self, page: usize) {
+        self.pages[page].entry.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Says that every PGD has the new entry.
+    pub(crate) fn replaced(&self, page: usize) {
+        self.pages[page].entry.fetch_add(1, Ordering::SeqCst);
+        self.note(page);
+    }
+
     /// Says what a page must show from now on.
     pub(crate) fn mapped(&self, page: usize, addr: u64, phys: u64) {
         self.pages[page].addr.store(addr, Ordering::Relaxed);
@@ -75,6 +94,10 @@ impl Ledger {
         let Page { version, phys: cell, .. } = &self.pages[page];
         cell.store(phys, Ordering::Relaxed);
         version.store((version.load(Ordering::Relaxed) | 1) + 1, Ordering::Release);
+        self.note(page);
+    }
+
+    fn note(&self, page: usize) {
         let change = self.changed.fetch_add(1, Ordering::Relaxed);
         self.changes[change % self.changes.len()].store(page, Ordering::Release);
     }
@@ -109,8 +132,9 @@ impl Ledger {
     }
 
     fn look_at(&self, page: usize, eyes: &mut Eyes<'_>, tally: &mut Tally) {
-        let Page { version, addr, phys } = &self.pages[page];
+        let Page { version, addr, phys, entry } = &self.pages[page];
         let before = version.load(Ordering::Acquire);
+        let entry_before = entry.load(Ordering::Acquire);
         let (addr, phys) = (addr.load(Ordering::Relaxed), phys.load(Ordering::Relaxed));
         if before == 0 || before % 2 == 1 {
             return;
@@ -119,11 +143,20 @@ impl Ledger {
             translate(eyes.frames, eyes.half.place.kind, eyes.cr3, addr, Access::KERNEL_READ);
         let remembered =
             eyes.tlb.as_deref_mut().map(|tlb| tlb.translate(eyes.cr3, addr, Access::KERNEL_READ));
+        let place = eyes.half.place;
+        let cr3 = Frame::at(eyes.cr3).expect("a root is a page");
+        let entries = [cr3, eyes.reference].map(|root| place.entry(eyes.frames, root, addr));
         fence(Ordering::Acquire);
         if version.load(Ordering::Relaxed) != before {
             return;
         }
         tally.resolved += 1;
+        let settled =
+            entry_before.is_multiple_of(2) && entry.load(Ordering::Relaxed) == entry_before;
+        // A page that is gone says nothing of its slot, which others may be changing.
+        if settled && phys != GONE && (entries[0] ^ entries[1]) & !SET_BY_MMU != 0 {
+            tally.stale += 1;
+        }
         for seen in [Some(walked), remembered].into_iter().flatten() {
             judge(seen, phys, tally);
         }

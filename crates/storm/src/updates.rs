@@ -214,7 +214,10 @@ impl Updates {
             Kind::Large { is_large: false } if random.one_in(2) => Replacement::Collapse,
             _ => Replacement::Move,
         };
-        match init_mm.replace(&mut live.range, addr, how) {
+        live.pages.iter().for_each(|&page| self.ledger.begin_replace(page));
+        let result = init_mm.replace(&mut live.range, addr, how);
+        live.pages.iter().for_each(|&page| self.ledger.replaced(page));
+        match result {
             Ok(()) => {
                 tally.replacements += 1;
                 if let Kind::Large { is_large } = &mut live.kind {
