@@ -4,6 +4,8 @@
 
 mod exhaustion;
 mod high_frames;
+#[cfg(feature = "pgd-init-late")]
+mod kept;
 mod publication;
 mod ranges;
 mod setup;
