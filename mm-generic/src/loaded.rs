@@ -12,7 +12,6 @@
 //! M there, or finds that A has moved on and needs M no more. And while A moves from one mm to
 //! the next, PGD first and `LoadedMm` second, the next one is held by its task, where B finds it.
 
-use kernel_sync::RcuArc;
 use kernel_sync::atomic::{AtomicPtr, Ordering};
 
 use crate::arch::ArchPgd;
@@ -86,7 +85,7 @@ impl<K: Kernel> LoadedMm<K> {
         self.mm.store(next, Ordering::Release);
         if !previous.is_null() {
             // SAFETY: stored by this method from `into_raw`, and no longer there.
-            drop::<MmRef<K>>(unsafe { RcuArc::from_raw(previous) });
+            drop(unsafe { MmRef::from_raw(previous) });
         }
     }
 }

@@ -18,9 +18,66 @@ use crate::frames::Frame;
 use crate::init_mm::InitMm;
 use crate::kernel::{Kernel, Pgd};
 use crate::user::UserSpace;
+use crate::walk::{Place, Walkers};
 
 /// A counted reference to an mm's structure and PGD (`mm_count`, `mmgrab`/`mmdrop`).
-pub type MmRef<K> = RcuArc<Mm<K>, <K as Kernel>::Rcu>;
+///
+/// The last one takes the mm off the walkers' list, if they have one, and then its grace period begins.
+pub struct MmRef<K: Kernel>(
+    // INVARIANT: live until `drop` or `into_raw` takes it.
+    ManuallyDrop<RcuArc<Mm<K>, K::Rcu>>,
+);
+
+impl<K: Kernel> MmRef<K> {
+    fn try_new(mm: Mm<K>) -> Result<Self, OutOfHeap> {
+        Ok(Self(ManuallyDrop::new(RcuArc::try_new(mm)?)))
+    }
+
+    /// Tells whether two references are to the same mm.
+    #[must_use]
+    pub fn ptr_eq(&self, other: &Self) -> bool {
+        self.0.ptr_eq(&other.0)
+    }
+
+    /// Gives up the reference without dropping it; [`MmRef::from_raw`] takes it up again.
+    pub(crate) fn into_raw(self) -> *mut Mm<K> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: live, and `this` is not dropped.
+        unsafe { ManuallyDrop::take(&mut this.0) }.into_raw()
+    }
+
+    /// Takes up a reference that [`MmRef::into_raw`] gave up.
+    ///
+    /// # Safety
+    ///
+    /// `mm` came from `into_raw`, once for each call.
+    pub(crate) unsafe fn from_raw(mm: *mut Mm<K>) -> Self {
+        // SAFETY: the caller's promise.
+        Self(ManuallyDrop::new(unsafe { RcuArc::from_raw(mm) }))
+    }
+}
+
+impl<K: Kernel> Clone for MmRef<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Kernel> Deref for MmRef<K> {
+    type Target = Mm<K>;
+
+    fn deref(&self) -> &Mm<K> {
+        &self.0
+    }
+}
+
+impl<K: Kernel> Drop for MmRef<K> {
+    fn drop(&mut self) {
+        // SAFETY: live, and not used after this.
+        let mm = unsafe { ManuallyDrop::take(&mut self.0) };
+        mm.release(|mm| mm.place.leave());
+    }
+}
 
 /// An address space.
 ///
@@ -31,6 +88,7 @@ pub struct Mm<K: Kernel> {
     pgd: ManuallyDrop<Pgd<K>>,
     users: AtomicUsize,
     stage: AtomicU8,
+    place: <K::Walkers as Walkers<K>>::Place,
     user: Mutex<UserSpace<K>>,
 }
 
@@ -59,15 +117,17 @@ pub enum NewMmError {
 impl<K: Kernel> Mm<K> {
     /// Makes an mm with one user and an empty user half.
     pub(crate) fn try_new(init_mm: &'static InitMm<K>) -> Result<MmUser<K>, NewMmError> {
+        let place = init_mm.walkers().place()?;
         let pgd = init_mm.arch().pgd_alloc()?;
         let mm = Self {
             init_mm,
             pgd: ManuallyDrop::new(pgd),
             users: AtomicUsize::new(1),
             stage: AtomicU8::new(Stage::New as u8),
+            place,
             user: Mutex::new(UserSpace::new(init_mm.tables())),
         };
-        Ok(MmUser { mm: RcuArc::try_new(mm)? })
+        Ok(MmUser { mm: MmRef::try_new(mm)? })
     }
 
     /// The kernel this mm belongs to.
@@ -97,6 +157,13 @@ impl<K: Kernel> Mm<K> {
             1 => Stage::Published,
             _ => Stage::Ready,
         }
+    }
+
+    /// Puts the mm on the walkers' list, if they have one.
+    #[inline]
+    pub(crate) fn join(&self) {
+        // SAFETY: the mm is in an `RcuArc`, and the last `MmRef` calls `leave` before the grace period.
+        unsafe { self.place.join(self) };
     }
 
     pub(crate) fn set_stage(&self, stage: Stage) {

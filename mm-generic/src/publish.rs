@@ -74,6 +74,7 @@ impl<K: Kernel> NewMm<K> {
     pub fn publish<P: PublicationPoint<K>>(self, point: P) -> (PublishedMm<K>, P::Published) {
         let mm = self.0.grab();
         mm.set_stage(Stage::Published);
+        mm.join();
         let published = point.publish(self.0);
         (PublishedMm(mm), published)
     }

@@ -1,5 +1,7 @@
 //! How a growth finds every mm: the walkers that a kernel's task layer provides.
 
+use kernel_sync::OutOfHeap;
+
 use crate::arch::PgdWalk;
 use crate::init_mm::InitMm;
 use crate::kernel::{Kernel, Pgd, RcuGuard};
@@ -17,12 +19,50 @@ use crate::mm::Mm;
 ///   [`Walkers::for_each_loaded`], called afterwards, unless that CPU has loaded another PGD meanwhile;
 /// * no lock is held from one visit to the next that fork, exec or exit would wait for.
 pub unsafe trait Walkers<K: Kernel>: Send + Sync + 'static {
+    /// What the walkers keep in each mm: its place on a list of mms; `()` where mms are found through tasks.
+    type Place: Place<K>;
+
+    /// Makes a place for a new mm. It is dropped with the mm, a grace period after the last reference.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfHeap`]; the mm is not made.
+    fn place(&'static self) -> Result<Self::Place, OutOfHeap>;
+
     /// Visits the mm of every process: of any of its threads, for the leader may be dead
     /// (`find_lock_task_mm`). Kernel threads that borrow an mm by `kthread_use_mm` are processes too.
     fn for_each_published(&self, rcu: &RcuGuard<K>, visit: &mut dyn FnMut(&Mm<K>));
 
     /// Visits the mm that each CPU has loaded, if any: the running task's, or one borrowed lazily.
     fn for_each_loaded(&self, rcu: &RcuGuard<K>, visit: &mut dyn FnMut(&Mm<K>));
+}
+
+/// An mm's place on a list of mms, if the walkers have one.
+///
+/// # Safety
+///
+/// An implementer promises not to call anything else with the mm, and that no walk that begins after [`Place::leave`], and that RCU
+/// orders after it, finds the mm.
+pub unsafe trait Place<K: Kernel>: Send + Sync + 'static {
+    /// Puts `mm` on the list, before its first publication returns. With release ordering; the barrier that pairs with
+    /// a walk's is late init's.
+    ///
+    /// # Safety
+    ///
+    /// `mm` lives until a grace period after [`Place::leave`].
+    unsafe fn join(&self, mm: &Mm<K>);
+
+    /// Takes the mm off the list: its last reference is gone, and its grace period is about to begin.
+    fn leave(&self);
+}
+
+// SAFETY: there is no list.
+unsafe impl<K: Kernel> Place<K> for () {
+    #[inline(always)]
+    unsafe fn join(&self, _mm: &Mm<K>) {}
+
+    #[inline(always)]
+    fn leave(&self) {}
 }
 
 /// One walk over all PGDs, inside a read-side section.

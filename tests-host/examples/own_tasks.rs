@@ -49,6 +49,12 @@ struct ProcTable {
 // * a process lets its mm go after its CPU has stored the `LoadedMm`, and the CPUs are visited last;
 // * no lock is held from one visit to the next.
 unsafe impl Walkers<Os> for ProcTable {
+    type Place = ();
+
+    fn place(&'static self) -> Result<(), kernel_sync::OutOfHeap> {
+        Ok(())
+    }
+
     fn for_each_published(&self, _rcu: &RcuGuard<Os>, visit: &mut dyn FnMut(&Mm<Os>)) {
         for proc in &self.procs {
             if let Some(mm) = &*proc.mm.lock() {

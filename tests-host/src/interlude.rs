@@ -11,7 +11,7 @@
 
 use std::cell::RefCell;
 
-use kernel_sync::Rcu;
+use kernel_sync::{OutOfHeap, Rcu};
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::Frame;
 use mm_generic::kernel::{Kernel, RcuGuard};
@@ -236,6 +236,12 @@ impl<W> InterposedWalk<W> {
 // SAFETY: every call goes through to `W`, which keeps the promises. A test that blocks in an
 // interlude blocks where no lock is held, or says so.
 unsafe impl<K: Kernel, W: Walkers<K>> Walkers<K> for InterposedWalk<W> {
+    type Place = W::Place;
+
+    fn place(&'static self) -> Result<W::Place, OutOfHeap> {
+        self.0.place()
+    }
+
     fn for_each_published(&self, rcu: &RcuGuard<K>, visit: &mut dyn FnMut(&Mm<K>)) {
         pass(Point::WalkBegun);
         let mut number = 0;

@@ -30,6 +30,7 @@ const MODELS: &[Models] = &[
     Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_tasks" },
     Models { package: "kernel-task", features: &[], test: "pid_loom" },
     Models { package: "kernel-task", features: &[], test: "epoch_loom" },
+    Models { package: "kernel-task", features: &[], test: "mm_list_loom" },
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {

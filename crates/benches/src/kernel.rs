@@ -3,15 +3,16 @@
 use std::time::{Duration, Instant};
 
 use arch_x86::geometry::{Geometry, LongMode};
-use hosted::cpu::HostCpu;
+use hosted::cpu::{HostCpu, this_cpu};
 use hosted::frames::HostFrames;
-use hosted::kernel::{Host, With};
+use hosted::kernel::{Host, Scheme as HostScheme, With, WithMmList};
 use hosted::mmu::{Access, MmuKind, translate};
 use hosted::world::{Leftovers, World};
 use kernel_exec::exec_mmap::exec_mmap;
 use kernel_fork::args::CloneArgs;
 use kernel_fork::copy_process::{copy_process, first_process};
 use kernel_fork::exit::{exit, reap};
+use kernel_task::mm_list::{Listed, MmList};
 use kernel_task::process::ExitStatus;
 use kernel_task::task::TaskRef;
 use kernel_task::tasks::Tasks;
@@ -44,7 +45,31 @@ const WARM_UP: u64 = 200;
 /// First byte of the programs' one mapping.
 const DATA: u64 = 0x10_0000;
 
-type K = Host<With<Chosen>>;
+type K<W> = Host<W>;
+
+/// How growths find mms, where the scheme asks.
+pub trait Walk: HostScheme<Arch = Chosen> {
+    /// Makes the walkers.
+    fn walkers(tasks: Tasks<Host<Self>>, cpus: usize) -> Self::Walkers;
+}
+
+/// Through tasks and CPUs.
+pub type ThroughTasks = With<Chosen>;
+
+/// Over a list of mms.
+pub type OverMms = WithMmList<Chosen>;
+
+impl Walk for ThroughTasks {
+    fn walkers(tasks: Tasks<Host<Self>>, _cpus: usize) -> Self::Walkers {
+        tasks
+    }
+}
+
+impl Walk for OverMms {
+    fn walkers(tasks: Tasks<Host<Self>>, cpus: usize) -> Self::Walkers {
+        Listed::new(tasks, MmList::try_new(cpus, this_cpu).expect("memory for a short list"))
+    }
+}
 
 /// What a CPU does over and over again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -83,29 +108,29 @@ pub enum UserHalf {
 }
 
 /// A hosted 4-level kernel with one process.
-pub struct BenchKernel {
+pub struct BenchKernel<W: Walk = ThroughTasks> {
     scheme: Scheme,
     user: UserHalf,
-    world: World<With<Chosen>>,
-    init: TaskRef<K>,
+    world: World<W>,
+    init: TaskRef<K<W>>,
     /// Processes that stay.
-    live: Vec<TaskRef<K>>,
+    live: Vec<TaskRef<K<W>>>,
     /// Growths by one slot so far.
     growths: u64,
     boot_frames: usize,
 }
 
 /// A CPU of a bench kernel, played by the calling thread, with a process that no other CPU has to do with.
-struct Cpu<'a> {
-    kernel: &'a BenchKernel,
+struct Cpu<'a, W: Walk> {
+    kernel: &'a BenchKernel<W>,
     number: usize,
-    loaded: &'static LoadedMm<K>,
-    shell: TaskRef<K>,
+    loaded: &'static LoadedMm<K<W>>,
+    shell: TaskRef<K<W>>,
     /// Last, so that what is dropped before is dropped on a CPU.
     host: HostCpu,
 }
 
-impl BenchKernel {
+impl<W: Walk> BenchKernel<W> {
     /// Boots a kernel with `frames` page frames for `cpus` CPUs.
     ///
     /// # Panics
@@ -117,7 +142,7 @@ impl BenchKernel {
         let arch = Chosen::new(scheme, frames, cpus);
         let pid_max = u32::try_from(frames.total()).expect("at most 2^20 frames").max(1 << 15);
         let tasks = Tasks::new(pid_max, cpus).expect("memory for the task list");
-        let world: World<With<Chosen>> = World::boot(frames, 0, arch, tasks);
+        let world: World<W> = World::boot(frames, 0, arch, W::walkers(tasks, cpus));
         let cpu = world.cpu_online();
         let init_mm = world.init_mm();
         let half = init_mm.arch().kernel_half();
@@ -326,8 +351,8 @@ impl BenchKernel {
     }
 }
 
-impl<'a> Cpu<'a> {
-    fn online(kernel: &'a BenchKernel, number: usize) -> Self {
+impl<'a, W: Walk> Cpu<'a, W> {
+    fn online(kernel: &'a BenchKernel<W>, number: usize) -> Self {
         let host = kernel.world.cpu_online();
         let init_mm = kernel.world.init_mm();
         host.before_load(move |root| init_mm.arch().before_load(number, root));
@@ -379,22 +404,22 @@ impl<'a> Cpu<'a> {
         self.host.rcu().quiesce();
     }
 
-    fn fork(&self) -> TaskRef<K> {
+    fn fork(&self) -> TaskRef<K<W>> {
         self.copy(&CloneArgs::FORK)
     }
 
-    fn copy(&self, args: &CloneArgs) -> TaskRef<K> {
+    fn copy(&self, args: &CloneArgs) -> TaskRef<K<W>> {
         let init_mm = self.kernel.world.init_mm();
         copy_process(init_mm, &self.shell, args, self.number).expect("room enough").into_task()
     }
 
-    fn load(&self, task: &TaskRef<K>) {
+    fn load(&self, task: &TaskRef<K<W>>) {
         let mm = task.mm_to_load().expect("late-initialised").expect("a user task");
         // SAFETY: this thread is the CPU, and the task holds the mm.
         unsafe { self.loaded.switch_mm(mm) };
     }
 
-    fn exec(&self, task: &TaskRef<K>) -> MmUser<K> {
+    fn exec(&self, task: &TaskRef<K<W>>) -> MmUser<K<W>> {
         let mm = NewMm::new(self.kernel.world.init_mm()).expect("frames enough");
         map_one_page(&mm);
         // SAFETY: the task runs on this CPU, which this thread is.
@@ -404,7 +429,7 @@ impl<'a> Cpu<'a> {
     }
 
     /// Ends `task`, a child of the shell, and reaps it. The CPU goes on with the PGD that it has loaded.
-    fn end(&self, task: &TaskRef<K>) {
+    fn end(&self, task: &TaskRef<K<W>>) {
         let init_mm = self.kernel.world.init_mm();
         exit(init_mm, task, ExitStatus::Exited(0), self.kernel.init.process());
         reap(init_mm, self.shell.process(), |child| child.pid() == task.pid())
@@ -412,7 +437,7 @@ impl<'a> Cpu<'a> {
     }
 }
 
-fn map_one_page(mm: &NewMm<K>) {
+fn map_one_page<W: Walk>(mm: &NewMm<K<W>>) {
     let range = DATA..DATA + 8 * PAGE_SIZE;
     let rights = Prot::READ | Prot::WRITE;
     let vma = Vma::new(range, rights, VmaFlags::empty(), Backing::Anonymous).expect("whole pages");

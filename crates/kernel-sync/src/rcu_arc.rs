@@ -118,6 +118,22 @@ impl<T: Send + Sync, R: Rcu> RcuArc<T, R> {
         None
     }
 
+    /// Drops the reference, and calls `last` if there is no other, before the grace period begins that the object's end waits for:
+    /// the place to take it off lists on which readers find it.
+    pub fn release(self, last: impl FnOnce(&T)) {
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: the object is live, by the type's invariant.
+        let object = unsafe { this.object.as_ref() };
+        // Release, and acquire at zero: what every other holder did happens before the free.
+        if object.references.fetch_sub(1, Ordering::Release) != 1 {
+            return;
+        }
+        fence(Ordering::Acquire);
+        last(&object.value);
+        let doomed = Doomed(this.object);
+        R::call_rcu(move || doomed.free());
+    }
+
     /// Tells whether two references name the same object.
     #[must_use]
     pub fn ptr_eq(&self, other: &Self) -> bool {
@@ -147,15 +163,8 @@ impl<T: Send + Sync, R: Rcu> Clone for RcuArc<T, R> {
 
 impl<T: Send + Sync, R: Rcu> Drop for RcuArc<T, R> {
     fn drop(&mut self) {
-        // SAFETY: the object is live, by the type's invariant.
-        let references = unsafe { &(*self.object.as_ptr()).references };
-        // Release, and acquire at zero: what every other holder did happens before the free.
-        if references.fetch_sub(1, Ordering::Release) != 1 {
-            return;
-        }
-        fence(Ordering::Acquire);
-        let doomed = Doomed(self.object);
-        R::call_rcu(move || doomed.free());
+        // INVARIANT: the count moves over; `self` is not used again.
+        Self { object: self.object, rcu: core::marker::PhantomData }.release(|_| ());
     }
 }
 

@@ -11,6 +11,7 @@ pub mod attach;
 pub mod epoch;
 pub mod insert;
 pub mod kernel;
+pub mod mm_list;
 pub mod pid;
 pub mod process;
 pub mod task;

@@ -83,6 +83,13 @@ impl<K: TaskKernel> Tasks<K> {
 //   gone from the table was removed with release ordering after that;
 // * the task and thread locks are held for one visit at a time.
 unsafe impl<K: TaskKernel> Walkers<K> for Tasks<K> {
+    type Place = ();
+
+    #[inline]
+    fn place(&'static self) -> Result<(), OutOfHeap> {
+        Ok(())
+    }
+
     fn for_each_published(&self, rcu: &RcuGuard<K>, visit: &mut dyn FnMut(&Mm<K>)) {
         self.pids.for_each(rcu, &mut |task| {
             if task.is_leader() {

@@ -1,6 +1,6 @@
 //! A walk over all mms with one step wrong.
 
-use kernel_sync::cpu_relax;
+use kernel_sync::{OutOfHeap, cpu_relax};
 use mm_generic::kernel::{Kernel, RcuGuard};
 use mm_generic::mm::Mm;
 use mm_generic::walk::Walkers;
@@ -27,6 +27,12 @@ impl<W> MutantWalk<W> {
 
 // SAFETY: with `None`, all that `right` promises; with a mutant, a broken promise on purpose, in tests only.
 unsafe impl<K: Kernel, W: Walkers<K>> Walkers<K> for MutantWalk<W> {
+    type Place = W::Place;
+
+    fn place(&'static self) -> Result<W::Place, OutOfHeap> {
+        self.right.place()
+    }
+
     fn for_each_published(&self, rcu: &RcuGuard<K>, visit: &mut dyn FnMut(&Mm<K>)) {
         match self.mutant {
             Some(Mutant::CpusBeforeTasks) => self.right.for_each_loaded(rcu, visit),

@@ -98,6 +98,12 @@ pub struct ModelTasks<A: ModelArch> {
 
 // SAFETY: as for the product's own `Tasks`, whose shape this is: list, task lock, CPUs.
 unsafe impl<A: ModelArch> Walkers<Model<A>> for ModelTasks<A> {
+    type Place = ();
+
+    fn place(&'static self) -> Result<(), kernel_sync::OutOfHeap> {
+        Ok(())
+    }
+
     fn for_each_published(&self, _rcu: &RcuGuard<Model<A>>, visit: &mut dyn FnMut(&Mm<Model<A>>)) {
         for task in &self.tasks {
             if task.listed.load(Ordering::Acquire)

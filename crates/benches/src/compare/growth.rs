@@ -32,7 +32,7 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Vec<Point> {
     let most = plan.mms.iter().copied().max().unwrap_or(1);
     let frames = FRAMES + most as usize;
     let mut kernels =
-        Scheme::ALL.map(|scheme| BenchKernel::boot(scheme, frames, 1, UserHalf::Empty));
+        Scheme::ALL.map(|scheme| <BenchKernel>::boot(scheme, frames, 1, UserHalf::Empty));
     let mut points = Vec::new();
     for &mms in plan.mms {
         progress(&format!("growth over {mms} mms"));
@@ -51,6 +51,6 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Vec<Point> {
             }
         }
     }
-    kernels.into_iter().for_each(BenchKernel::shut_down);
+    kernels.into_iter().for_each(<BenchKernel>::shut_down);
     points
 }

@@ -37,7 +37,7 @@ const FRAMES: usize = 1 << 16;
 /// When a kernel does not end as it should.
 pub fn measure(plan: &Plan, cpus: usize, mut progress: impl FnMut(&str)) -> Vec<Point> {
     let most = plan.threads.iter().copied().max().unwrap_or(1);
-    let boot = |scheme| BenchKernel::boot(scheme, FRAMES, most, UserHalf::OnePage);
+    let boot = |scheme| <BenchKernel>::boot(scheme, FRAMES, most, UserHalf::OnePage);
     let kernels = Scheme::ALL.map(boot);
     let mut points = Vec::new();
     std::thread::scope(|scope| {
@@ -50,7 +50,7 @@ pub fn measure(plan: &Plan, cpus: usize, mut progress: impl FnMut(&str)) -> Vec<
             }
         }
     });
-    kernels.into_iter().for_each(BenchKernel::shut_down);
+    kernels.into_iter().for_each(<BenchKernel>::shut_down);
     points
 }
 

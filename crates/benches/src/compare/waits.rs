@@ -70,7 +70,7 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Vec<Point> {
 }
 
 fn watch(scheme: Scheme, mms: u64) -> Point {
-    let mut kernel = BenchKernel::boot(scheme, (1 << 14) + mms as usize, 2, UserHalf::Empty);
+    let mut kernel = <BenchKernel>::boot(scheme, (1 << 14) + mms as usize, 2, UserHalf::Empty);
     kernel.fill_up_to(mms);
     let places = allowed_cpus().unwrap_or_default();
     let pin = |number: usize| {

@@ -91,6 +91,12 @@ struct Nobody;
 
 // SAFETY: nothing is ever published.
 unsafe impl Walkers<Still> for Nobody {
+    type Place = ();
+
+    fn place(&'static self) -> Result<(), kernel_sync::OutOfHeap> {
+        Ok(())
+    }
+
     fn for_each_published(&self, _: &RcuGuard<Still>, _: &mut dyn FnMut(&Mm<Still>)) {}
 
     fn for_each_loaded(&self, _: &RcuGuard<Still>, _: &mut dyn FnMut(&Mm<Still>)) {}

@@ -109,6 +109,12 @@ impl<A: ArchPgd> MmList<A> {
 // SAFETY: every published mm is on the list until its process is dropped; no CPU has one loaded
 // without a process; no lock is held between visits.
 unsafe impl<A: ArchPgd> Walkers<TestKernel<A>> for MmList<A> {
+    type Place = ();
+
+    fn place(&'static self) -> Result<(), kernel_sync::OutOfHeap> {
+        Ok(())
+    }
+
     fn for_each_published(
         &self,
         _rcu: &RcuGuard<TestKernel<A>>,
