@@ -3,10 +3,12 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
+use hosted::cpu::HostRcu;
 use hosted::kernel::{Host, Scheme};
 use hosted::mmu::{Access, translate};
 use hosted::tlb::{KernelTlb, SlotPlace};
 use hosted::world::World;
+use kernel_sync::Rcu;
 use kernel_task::task::TaskRef;
 use mm_generic::arch::ArchPgd;
 use mm_generic::frames::PAGE_SIZE;
@@ -38,11 +40,12 @@ impl Half {
         self.slots * self.growths_per_slot
     }
 
-    /// The slot and the address of growth number `number`, where nothing is given back.
+    /// The slot and the address of growth number `number`, where nothing is given back. One beyond the last, which a duel asks for
+    /// when the kernel half is used up, may lie beyond the address space.
     pub(crate) fn place_of(self, number: u64) -> (u64, u64) {
         let slot = number / self.growths_per_slot;
         let page = number % self.growths_per_slot;
-        (slot, self.first + slot * self.slot_span + page * PAGE_SIZE)
+        (slot, self.first.wrapping_add(slot * self.slot_span + page * PAGE_SIZE))
     }
 }
 
@@ -80,7 +83,14 @@ impl<S: Scheme> Ground<S> {
     /// What a CPU sees that has the PGD at `cr3` loaded.
     pub(crate) fn eyes<'a>(&self, cr3: u64, tlb: Option<&'a mut KernelTlb>) -> Eyes<'a> {
         let reference = self.world.init_mm().arch().reference_root();
-        Eyes { frames: self.world.frames(), half: self.half, cr3, reference, tlb }
+        Eyes {
+            frames: self.world.frames(),
+            half: self.half,
+            cr3,
+            reference,
+            tlb,
+            _section: HostRcu::read_lock(),
+        }
     }
 
     /// Tells whether the PGD at `cr3` has the slot of growth number `number` of a duel at this moment.

@@ -6,9 +6,11 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
+use hosted::cpu::HostRcu;
 use hosted::frames::HostFrames;
 use hosted::mmu::{Access, PageFault, Reason, translate};
 use hosted::tlb::KernelTlb;
+use kernel_sync::Rcu;
 use mm_generic::frames::Frame;
 
 use crate::ground::Half;
@@ -47,6 +49,8 @@ pub(crate) struct Eyes<'a> {
     pub(crate) cr3: u64,
     pub(crate) reference: Frame,
     pub(crate) tlb: Option<&'a mut KernelTlb>,
+    /// A processor answers a shootdown between two translations, never within one. So no table is freed while these eyes are open.
+    pub(crate) _section: <HostRcu as Rcu>::Guard,
 }
 
 impl Ledger {
