@@ -1,5 +1,6 @@
 //! One command per tool: `cargo xtask --help` lists them.
 
+mod bench_linux;
 mod boot;
 mod boot_test;
 mod busybox;
@@ -30,6 +31,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure the reference kernel side by side with Debian's Linux, in the same QEMU
+    BenchLinux(bench_linux::Arguments),
     /// Boot the reference kernel in QEMU
     Boot(boot::Arguments),
     /// Boot the reference kernel on every kind of machine it knows, and run its tests there
@@ -46,6 +49,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::BenchLinux(arguments) => bench_linux::run(&arguments),
         Command::Boot(arguments) => boot::run(&arguments),
         Command::BootTest(arguments) => boot_test::run(&arguments),
         Command::Loom(arguments) => loom::run(&arguments),

@@ -49,6 +49,8 @@ pub(crate) fn require_static(path: &Path, contents: &[u8]) -> Result<(), Box<dyn
 pub(crate) enum Library {
     Glibc,
     Musl,
+    /// None: the program makes its system calls itself.
+    Bare,
 }
 
 impl Library {
@@ -56,13 +58,14 @@ impl Library {
         match self {
             Self::Glibc => "glibc",
             Self::Musl => "musl",
+            Self::Bare => "bare",
         }
     }
 
     /// The compiler that links with it, and Debian's package of that.
     fn compiler(self) -> (&'static str, &'static str) {
         match self {
-            Self::Glibc => ("gcc", "gcc"),
+            Self::Glibc | Self::Bare => ("gcc", "gcc"),
             Self::Musl => ("musl-gcc", "musl-tools"),
         }
     }
@@ -79,7 +82,9 @@ pub(crate) fn compile(
     let source = sources().join(format!("{name}.c"));
     let executable = folder.join(format!("{name}-{}", library.name()));
     let status = Command::new(compiler)
-        .args(["-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
+        .args(["-static", "-O1", "-Wall", "-Wextra", "-Werror"])
+        .args((library == Library::Bare).then_some("-nostdlib"))
+        .arg("-o")
         .arg(&executable)
         .arg(&source)
         .status()?;

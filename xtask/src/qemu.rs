@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-const QEMU: &str = "qemu-system-x86_64";
+pub(crate) const QEMU: &str = "qemu-system-x86_64";
 /// Debian's package of it.
 const PACKAGE: &str = "qemu-system-x86";
 
@@ -135,7 +135,28 @@ impl Guest {
         serial: Serial<'_>,
         timeout: Option<Duration>,
     ) -> Result<Ending, Box<dyn Error>> {
-        let mut qemu = self.command(serial).spawn()?;
+        self.wait(self.command(serial), timeout)
+    }
+
+    /// Runs the guest as [`Guest::run`] does, with all of its memory touched by the host before it starts: the
+    /// first touch of a page costs more than most things that are worth timing.
+    pub(crate) fn run_touched(
+        &self,
+        serial: Serial<'_>,
+        timeout: Option<Duration>,
+    ) -> Result<Ending, Box<dyn Error>> {
+        let mut command = self.command(serial);
+        let memory = format!("memory-backend-ram,id=memory,size={},prealloc=on", self.memory);
+        command.args(["-object", &memory, "-machine", "memory-backend=memory"]);
+        self.wait(command, timeout)
+    }
+
+    fn wait(
+        &self,
+        mut command: Command,
+        timeout: Option<Duration>,
+    ) -> Result<Ending, Box<dyn Error>> {
+        let mut qemu = command.spawn()?;
         let start = Instant::now();
         let status = loop {
             if let Some(status) = qemu.try_wait()? {
@@ -154,6 +175,7 @@ impl Guest {
             _ => Ending::Other(status),
         })
     }
+
     /// Reads the status of the program, if the kernel ran one, from the debug console.
     fn program_status(&self) -> Result<Option<u8>, Box<dyn Error>> {
         let Some(debug_console) = &self.debug_console else { return Ok(None) };

@@ -1,6 +1,7 @@
 //! What the scheduler keeps for each task.
 
 use crate::cpu::clock;
+use crate::cpu::mask::CpuMask;
 use crate::task::Task;
 use core::ptr::null_mut;
 use kernel_sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -45,6 +46,8 @@ pub struct Entity {
     pub(super) state: AtomicU8,
     /// Processor the task runs on, waits for, or ran on last.
     pub(super) cpu: AtomicU32,
+    /// Processors the task may run on, one bit each.
+    allowed: AtomicU64,
     /// Some processor uses the task's stack.
     pub(super) on_cpu: AtomicBool,
     /// Link of the run queue.
@@ -62,6 +65,7 @@ impl Entity {
         Self {
             state: AtomicU8::new(State::Runnable as u8),
             cpu: AtomicU32::new(0),
+            allowed: AtomicU64::new(u64::MAX),
             on_cpu: AtomicBool::new(false),
             next: AtomicPtr::new(null_mut()),
             runtime: AtomicU64::new(0),
@@ -79,6 +83,17 @@ impl Entity {
     #[must_use]
     pub fn cpu(&self) -> usize {
         self.cpu.load(Ordering::Relaxed) as usize
+    }
+
+    /// Returns the processors the task may run on, some of which may not exist.
+    #[must_use]
+    pub fn allowed(&self) -> CpuMask {
+        CpuMask::from_bits(self.allowed.load(Ordering::Relaxed))
+    }
+
+    /// Says where the task may run. For a task that is runnable already, [`super::set_affinity`] does that.
+    pub fn set_allowed(&self, allowed: CpuMask) {
+        self.allowed.store(allowed.bits(), Ordering::Relaxed);
     }
 
     /// Returns the task's time on processors up to its last switch, in nanoseconds.

@@ -3,7 +3,7 @@
 //! Kernel code runs until it sleeps or returns to user mode; interrupts only note that it is time to
 //! give way. Round robin on each processor, in slices of 4 ms. New tasks go where the least is to be done, woken
 //! ones to where they ran last unless another processor is idle, and a processor that runs out of work
-//! takes some from the others.
+//! takes some from the others: all of them only to processors that the task may run on (`sched_setaffinity`).
 
 mod entity;
 mod list;
@@ -13,7 +13,9 @@ mod wait;
 
 pub use entity::{Entity, State};
 pub(crate) use run_queue::finish_switch;
-pub use run_queue::{leave_for_good, schedule, should_give_way, wake, wake_if, wake_new};
+pub use run_queue::{
+    leave_for_good, schedule, set_affinity, should_give_way, wake, wake_if, wake_new,
+};
 pub use wait::{Patience, WaitQueue, Woken, sleep_stopped, sleep_until};
 
 use crate::cpu::area;

@@ -21,12 +21,19 @@
 //! finds it runnable. If s5 comes first, w4 puts it on a queue, possibly while its processor is still
 //! switching away from it on its stack (`on_cpu`). Then it goes on that processor's own queue, from
 //! which no other one takes it before the switch is over.
+//!
+//! # Where a task may run
+//!
+//! A task that is found on a processor it may not run on (`Entity::allowed`) runs there until it would enter user
+//! mode, and then moves: [`schedule`] leaves it on no queue, and [`finish_switch`] puts it on another
+//! processor's when its stack is free.
 
 use super::entity::State;
 use super::list::TaskList;
 use super::tick;
 use crate::cpu::area::{self, cpu_index};
 use crate::cpu::local::{CpuLocal, Padded};
+use crate::cpu::mask::CpuMask;
 use crate::cpu::{MAX_CPUS, ipi, smp};
 use crate::os::Os;
 use crate::os::loaded_here;
@@ -57,8 +64,15 @@ static IDLE: AtomicU64 = AtomicU64::new(0);
 /// Where each processor's idle loop goes on.
 static IDLE_CONTEXTS: [Padded<Context>; MAX_CPUS] = [const { Padded(Context::new()) }; MAX_CPUS];
 
+/// A task that its processor has just left.
+struct Left {
+    task: TaskRef,
+    /// It is runnable, and on no queue.
+    moves: bool,
+}
+
 /// The task each processor has just left, for [`finish_switch`].
-static LEFT: CpuLocal<Cell<Option<TaskRef>>> =
+static LEFT: CpuLocal<Cell<Option<Left>>> =
     CpuLocal::new([const { Padded(Cell::new(None)) }; MAX_CPUS]);
 
 /// Processors whose running task shall give way when it returns to user mode.
@@ -87,9 +101,9 @@ fn publish_load(cpu: usize, queue: &RunQueue) {
     LOAD[cpu].0.store(load, Ordering::Relaxed);
 }
 
-/// Returns an idle processor, this one last.
-fn idle_cpu() -> Option<usize> {
-    let idle = IDLE.load(Ordering::Relaxed) & smp::online().bits();
+/// Returns an idle processor of `allowed`, this one last.
+fn idle_cpu(allowed: CpuMask) -> Option<usize> {
+    let idle = IDLE.load(Ordering::Relaxed) & smp::online().and(allowed).bits();
     let others = idle & !(1 << cpu_index());
     let from = if others != 0 { others } else { idle };
     (from != 0).then(|| from.trailing_zeros() as usize)
@@ -108,12 +122,41 @@ fn enqueue(cpu: usize, task: TaskRef) {
     }
 }
 
-/// Lets a new task run, on the processor with the least to do.
-pub fn wake_new(task: RunnableTask<Os>) {
+/// Returns the processor of `allowed` with the least to do, this one if there is none with less.
+fn least_loaded(allowed: CpuMask) -> usize {
     let here = cpu_index();
     let load = |cpu: &usize| LOAD[*cpu].0.load(Ordering::Relaxed);
-    let least = smp::online().into_iter().min_by_key(|cpu| (load(cpu), *cpu != here));
-    enqueue(least.unwrap_or(here), task.into_task());
+    let allowed = smp::online().and(allowed).into_iter();
+    allowed.min_by_key(|cpu| (load(cpu), *cpu != here)).unwrap_or(here)
+}
+
+/// Lets a new task run, on the processor with the least to do.
+pub fn wake_new(task: RunnableTask<Os>) {
+    let cpu = least_loaded(task.parts().sched.allowed());
+    enqueue(cpu, task.into_task());
+}
+
+/// Says where `task` may run (`sched_setaffinity`). If it runs elsewhere, it moves before it is in user mode again.
+pub fn set_affinity(task: &Task, allowed: CpuMask) {
+    let sched = &task.parts().sched;
+    sched.set_allowed(allowed);
+    loop {
+        let cpu = sched.cpu();
+        // Whoever takes the task off the queue after this lock sees the new set.
+        let queue = QUEUES[cpu].0.lock();
+        if sched.cpu() != cpu {
+            continue;
+        }
+        let runs = queue.running.as_deref().is_some_and(|running| core::ptr::eq(running, task));
+        if runs && !allowed.contains(cpu) {
+            GIVE_WAY[cpu].0.store(true, Ordering::Relaxed);
+            drop(queue);
+            if cpu != cpu_index() {
+                ipi::reschedule(cpu);
+            }
+        }
+        return;
+    }
 }
 
 /// Orders what the waker has changed before its look at the sleeper's state.
@@ -147,15 +190,20 @@ pub fn wake_if(task: &TaskRef, wakes: impl Fn(State) -> bool) -> bool {
         if queue.running.as_ref().is_some_and(|running| running.ptr_eq(task)) {
             return true;
         }
-        let home_is_busy = queue.running.is_some();
-        let elsewhere = (home_is_busy && !sched.on_cpu.load(Ordering::Acquire))
-            .then(idle_cpu)
-            .flatten()
-            .filter(|&idle| idle != cpu);
-        if let Some(idle) = elsewhere {
+        let allowed = sched.allowed();
+        let elsewhere = if sched.on_cpu.load(Ordering::Acquire) {
+            None
+        } else if !allowed.contains(cpu) {
+            Some(least_loaded(allowed))
+        } else if queue.running.is_some() {
+            idle_cpu(allowed)
+        } else {
+            None
+        };
+        if let Some(other) = elsewhere.filter(|&other| other != cpu) {
             // Runnable and on no queue: nobody else touches it.
             drop(queue);
-            enqueue(idle, task.clone());
+            enqueue(other, task.clone());
             return true;
         }
         queue.ready.push(task.clone());
@@ -177,7 +225,10 @@ pub fn wake(task: &TaskRef) -> bool {
 /// Takes a task off another processor's queue.
 fn steal(here: usize) -> Option<TaskRef> {
     // A task whose last processor is still on its stack cannot be had yet.
-    let is_free = |task: &Task| !task.parts().sched.on_cpu.load(Ordering::Acquire);
+    let is_free = |task: &Task| {
+        let sched = &task.parts().sched;
+        sched.allowed().contains(here) && !sched.on_cpu.load(Ordering::Acquire)
+    };
     for cpu in smp::online().without(here) {
         // The running task counts too.
         if LOAD[cpu].0.load(Ordering::Relaxed) < 2 {
@@ -208,7 +259,8 @@ pub fn schedule() {
     GIVE_WAY[cpu].0.store(false, Ordering::Relaxed);
     let mut queue = QUEUES[cpu].0.lock();
     let keeps = |task: &TaskRef| task.parts().sched.state() == State::Runnable;
-    let stays = queue.running.as_ref().is_some_and(keeps);
+    let may_run_here = |task: &TaskRef| task.parts().sched.allowed().contains(cpu);
+    let stays = queue.running.as_ref().is_some_and(|task| keeps(task) && may_run_here(task));
     let next = match queue.ready.take(|_| true) {
         Some(task) => Some(task),
         None if stays => return,
@@ -228,12 +280,16 @@ pub fn schedule() {
     };
     // Once more: it may have been woken while the lock was not held.
     let previous = queue.running.take();
+    let mut moves = false;
     if let Some(task) = previous.as_ref().filter(|task| keeps(task)) {
-        if next.is_none() {
-            queue.running = previous;
-            return;
+        moves = !may_run_here(task);
+        if !moves {
+            if next.is_none() {
+                queue.running = previous;
+                return;
+            }
+            queue.ready.push(task.clone());
         }
-        queue.ready.push(task.clone());
     }
     if previous.is_none() && next.is_none() {
         return;
@@ -242,6 +298,9 @@ pub fn schedule() {
     let running: *const Task = next.as_deref().map_or(core::ptr::null(), core::ptr::from_ref);
     if let Some(task) = &next {
         task.parts().sched.on_cpu.store(true, Ordering::Relaxed);
+        if !may_run_here(task) {
+            GIVE_WAY[cpu].0.store(true, Ordering::Relaxed);
+        }
     }
     queue.running = next;
     publish_load(cpu, &queue);
@@ -271,7 +330,7 @@ pub fn schedule() {
         None => &IDLE_CONTEXTS[cpu].0,
     };
     context::switch_registers(previous.as_deref(), next);
-    LEFT.with(|left| left.set(previous));
+    LEFT.with(|left| left.set(previous.map(|task| Left { task, moves })));
     // SAFETY: `from` outlives the switch: `LEFT` holds its task until `finish_switch`, which the next
     // context calls after `from` is complete. `to` was saved by an earlier switch, or made for a new
     // task, and is used by this processor alone: the task came off a queue with `on_cpu` false, or on
@@ -285,7 +344,7 @@ pub fn schedule() {
 ///
 /// Every context comes here first: those that `schedule` has left, and new tasks (`task::first_run`).
 pub(crate) fn finish_switch() {
-    let Some(previous) = LEFT.with(Cell::take) else { return };
+    let Some(Left { task: previous, moves }) = LEFT.with(Cell::take) else { return };
     let parts = previous.parts();
     let is_dead = parts.sched.state() == State::Dead;
     if is_dead {
@@ -294,6 +353,10 @@ pub(crate) fn finish_switch() {
     }
     // Release: the context is saved before anybody takes the task.
     parts.sched.on_cpu.store(false, Ordering::Release);
+    if moves {
+        let cpu = least_loaded(parts.sched.allowed());
+        enqueue(cpu, previous);
+    }
 }
 
 /// Adds up the time that `previous` has had.
@@ -335,7 +398,7 @@ pub(super) fn halt_if_idle() {
 /// Asks an idle processor to come and take work, if tasks wait here and one is idle.
 pub(super) fn offer_work() {
     if has_waiting()
-        && let Some(idle) = idle_cpu().filter(|&cpu| cpu != cpu_index())
+        && let Some(idle) = idle_cpu(smp::online()).filter(|&cpu| cpu != cpu_index())
     {
         ipi::reschedule(idle);
     }

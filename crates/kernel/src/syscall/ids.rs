@@ -143,16 +143,6 @@ pub(super) fn prctl(call: &Call<'_>) -> Answer {
     Ok(0)
 }
 
-/// `sched_getaffinity`: every processor that is up.
-pub(super) fn sched_getaffinity(call: &Call<'_>) -> Answer {
-    let (size, address) = (call.arg(1), call.arg(2));
-    if size < 8 || !size.is_multiple_of(8) {
-        return Err(Errno::INVAL.into());
-    }
-    copy_to_user(address, &crate::cpu::smp::online().bits().to_le_bytes())?;
-    Ok(8)
-}
-
 /// `capget`: root has all of them.
 pub(super) fn capget(call: &Call<'_>) -> Answer {
     const VERSION_3: u32 = 0x2008_0522;

@@ -1,5 +1,6 @@
 //! System calls, with the numbers, arguments and results of Linux on x86-64.
 
+mod affinity;
 mod clone;
 mod ids;
 mod info;

@@ -1,7 +1,7 @@
 //! Which number is which call. Source: Linux's `arch/x86/entry/syscalls/syscall_64.tbl`.
 
 use super::{
-    Answer, Call, clone, ids, info, io, memory, path, poll, process, signals, sync, times, unknown,
+    Answer, Call, affinity, clone, ids, info, io, memory, path, poll, process, signals, sync, times, unknown,
 };
 use crate::sched::schedule;
 use files::Errno;
@@ -114,9 +114,8 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         200 => signals::tkill(c),
         201 => times::time_(c),
         202 => sync::futex(c),
-        // sched_setaffinity: taken note of, and no more.
-        203 => Ok(0),
-        204 => ids::sched_getaffinity(c),
+        203 => affinity::sched_setaffinity(c),
+        204 => affinity::sched_getaffinity(c),
         217 => io::getdents64(c),
         218 => ids::set_tid_address(c),
         221 => Ok(0),
@@ -152,6 +151,7 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         295 => io::preadv(c),
         296 => io::pwritev(c),
         302 => info::prlimit64(c),
+        309 => affinity::getcpu(c),
         316 => path::rename(&path::at(c, 0)?, &path::at(c, 2)?, a(4)),
         318 => path::getrandom(c),
         332 => path::statx(c),

@@ -6,6 +6,7 @@ use super::memory::MemoryData;
 use super::process::{ProcessData, data_of};
 use super::{FileParts, FsContext, Name, NewParts, Parts, Process, Task, TaskRef, name_of};
 use crate::cpu::area::cpu_index;
+use crate::cpu::mask::CpuMask;
 use crate::futex;
 use crate::mm::vmalloc::VmallocError;
 use crate::os::{Os, init_mm, tasks};
@@ -61,6 +62,7 @@ pub struct ThreadParts {
     blocked: SignalSet,
     memory: Arc<MemoryData>,
     name: Name,
+    allowed: CpuMask,
 }
 
 impl TaskKernel for Os {
@@ -169,7 +171,13 @@ impl ForkKernel for Os {
         } else {
             Arc::new(parts.memory().copy())
         };
-        Ok(ThreadParts { thread, blocked: parts.signals.blocked(), memory, name: parts.name() })
+        Ok(ThreadParts {
+            thread,
+            blocked: parts.signals.blocked(),
+            memory,
+            name: parts.name(),
+            allowed: parts.sched.allowed(),
+        })
     }
 
     fn assemble(
@@ -180,7 +188,7 @@ impl ForkKernel for Os {
         process: Arc<ProcessData>,
         thread: ThreadParts,
     ) -> Parts {
-        Parts::new(NewParts {
+        let parts = Parts::new(NewParts {
             thread: thread.thread,
             blocked: thread.blocked,
             process,
@@ -188,7 +196,9 @@ impl ForkKernel for Os {
             files: Some(FileParts { fds, fs }),
             memory: thread.memory,
             name: thread.name,
-        })
+        });
+        parts.sched.set_allowed(thread.allowed);
+        parts
     }
 
     fn notify_parent(parent: &Process, child: &Process) -> bool {
