@@ -5,6 +5,7 @@ use core::ops::Range;
 use kernel_sync::Rcu;
 
 use crate::arch::ArchPgd;
+use crate::counted_frame::CountedFrame;
 use crate::frames::{Frame, Frames};
 use crate::kernel_range::KernelRange;
 use crate::mm::Mm;
@@ -59,4 +60,17 @@ pub unsafe trait Kernel: Sized + Send + Sync + 'static {
     ///
     /// Called inside a read-side section, without any lock: it must not wait for a grace period.
     fn flush_kernel_tlb(range: KernelRange);
+
+    /// Returns a frame that the kernel keeps (its page cache): `len` bytes of `object` from `offset`, and zeros behind them.
+    ///
+    /// Private pages that are not stored to show such a frame, all of them the same one, and the first store copies
+    /// it. So nobody stores to it as long as the kernel has its count: a kernel whose files change keeps another
+    /// frame for the new bytes. `None`, which is the default, costs a frame and a copy for each mm.
+    fn kept_page(
+        _object: &Self::Object,
+        _offset: u64,
+        _len: usize,
+    ) -> Option<CountedFrame<Self::Frames>> {
+        None
+    }
 }

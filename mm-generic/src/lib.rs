@@ -31,6 +31,7 @@
 extern crate alloc;
 
 pub mod arch;
+pub mod counted_frame;
 pub mod frames;
 pub mod growth;
 pub mod init_mm;

@@ -3,6 +3,7 @@
 use crate::cpu::trap::{self, TrapFrame, set_return_hook, unhandled_exception};
 use crate::cpu::vectors::{BREAKPOINT, DEBUG, PAGE_FAULT};
 use crate::layout::USER_END;
+use crate::mm::page_cache;
 use crate::rcu;
 use crate::sched::{current, schedule, try_current};
 use crate::signal::deliver::before_user_mode;
@@ -92,6 +93,7 @@ fn resolve(address: u64, access: Access) -> Result<(), Info> {
             Err(FaultError::Denied { .. }) => return Err(segv(SEGV_ACCERR)),
             Err(FaultError::Object { .. }) => return Err(signal(Signal::BUS, BUS_ADRERR)),
             Err(FaultError::OutOfFrames { .. } | FaultError::Map(_)) => {
+                page_cache::shrink();
                 // What others have freed may come back after a grace period.
                 rcu::flush();
                 schedule();

@@ -7,6 +7,7 @@ use crate::cpu::tlb::{self, Flush};
 use crate::cpu::{MAX_CPUS, smp};
 use crate::layout::PAGE_SIZE;
 use crate::mm::kernel_tables::KernelTables;
+use crate::mm::page_cache;
 use crate::mm::page_frames::{PAGE_FRAMES, PageFrames};
 use crate::rcu::{self, KernelRcu};
 use crate::task::FileObject;
@@ -19,6 +20,7 @@ use kernel_sync::atomic::{AtomicU64, Ordering};
 use kernel_sync::smp_mb;
 use kernel_task::pid::PID_MAX_DEFAULT;
 use kernel_task::tasks::{Tasks, TasksError};
+use mm_generic::counted_frame::CountedFrame;
 use mm_generic::frames::Frame;
 use mm_generic::init_mm::InitMm;
 use mm_generic::kernel::Kernel;
@@ -178,6 +180,14 @@ unsafe impl Kernel for Os {
         // this kernel has one.
         let end = range.last().saturating_add(1);
         tlb::shoot_down(smp::online(), Flush::Range { start: range.start(), end });
+    }
+
+    fn kept_page(object: &FileObject, offset: u64, len: usize) -> Option<CountedFrame<PageFrames>> {
+        let bytes = object.0.archive_bytes()?;
+        let start = usize::try_from(offset).ok()?;
+        // What begins behind the end is an error, which a read tells.
+        let bytes = bytes.get(start..).filter(|bytes| !bytes.is_empty())?;
+        page_cache::page(&bytes[..len.min(bytes.len())])
     }
 }
 

@@ -2,15 +2,16 @@
 
 use thiserror::Error;
 
-use super::pages::{OwnedFrame, Pages};
+use super::pages::Pages;
 use super::{STACK_GUARD_GAP, STACK_MAX, UserSpace};
+use crate::counted_frame::CountedFrame;
 use crate::frames::{Frames, OutOfFrames, PAGE_SIZE};
 use crate::kernel::Kernel;
 use crate::mm::Mm;
 use crate::object::{Object, ReadError};
 use crate::page_tables::{Leaf, MapError};
 use crate::prot::Prot;
-use crate::vma::{Vma, VmaError};
+use crate::vma::{Vma, VmaError, VmaFlags};
 
 /// What a program, or the kernel on its behalf, did at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,18 +151,30 @@ impl<K: Kernel> UserSpace<K> {
     }
 }
 
-/// Maps a new frame at `page`, where nothing is mapped, and fills it with what `vma` shows there.
+/// Maps a frame at `page`, where nothing is mapped: one that the kernel keeps of the object, if the page is private
+/// and not stored to; else a new one, filled with what `vma` shows there. `dirty` says that a store comes.
 pub(super) fn page_in<K: Kernel>(
     pages: &mut Pages<'_, K>,
     vma: &Vma<K::Object>,
     page: u64,
     dirty: bool,
 ) -> Result<(), FaultError> {
-    let mut frame = alloc(pages, page)?;
-    if let Some((object, bytes)) = vma.page_source(page) {
+    let source = vma.page_source(page).map(|(object, bytes)| {
         let len = (bytes.end - bytes.start) as usize;
+        (object, bytes.start, len)
+    });
+    if let Some((object, offset, len)) = source
+        && !dirty
+        && !vma.flags().contains(VmaFlags::SHARED)
+        && let Some(kept) = K::kept_page(object, offset, len)
+    {
+        // The first store copies it, as after a fork.
+        return Ok(pages.map(page, kept, vma.prot() - Prot::WRITE, false)?);
+    }
+    let mut frame = alloc(pages, page)?;
+    if let Some((object, offset, len)) = source {
         object
-            .read(bytes.start, len, frame.bytes())
+            .read(offset, len, frame.bytes().expect(NEW))
             .map_err(|source| FaultError::Object { addr: page, source })?;
     }
     // With the right to store, though this may be a load: the frame is nobody else's yet.
@@ -185,12 +198,19 @@ fn unshare<K: Kernel>(
     let mut copy = alloc(pages, page)?;
     // SAFETY: the frame's own bytes, kept by the entry's count. Nobody stores to them: each entry that
     // shows a shared frame of a private page denies it, and TLBs were flushed when it began to.
-    copy.bytes().copy_from_slice(unsafe { frames.bytes(leaf.frame).as_ref() });
+    let from = unsafe { frames.bytes(leaf.frame).as_ref() };
+    copy.bytes().expect(NEW).copy_from_slice(from);
     pages.replace(page, copy, prot)?;
     Ok(FaultDone::Copied)
 }
 
-fn alloc<K: Kernel>(pages: &Pages<'_, K>, page: u64) -> Result<OwnedFrame<K>, FaultError> {
-    OwnedFrame::alloc(pages.frames())
+/// Why [`alloc`]'s frames show their bytes.
+const NEW: &str = "a new frame is not shared";
+
+fn alloc<K: Kernel>(
+    pages: &Pages<'_, K>,
+    page: u64,
+) -> Result<CountedFrame<K::Frames>, FaultError> {
+    CountedFrame::alloc(pages.frames())
         .map_err(|source| FaultError::OutOfFrames { addr: page, source })
 }

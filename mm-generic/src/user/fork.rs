@@ -7,7 +7,8 @@ use thiserror::Error;
 use super::UserSpace;
 use super::fault::{FaultError, page_in};
 use super::gather::Gather;
-use super::pages::{OwnedFrame, Pages};
+use super::pages::Pages;
+use crate::counted_frame::CountedFrame;
 use crate::frames::PAGE_SIZE;
 use crate::kernel::Kernel;
 use crate::mm::Mm;
@@ -93,7 +94,7 @@ impl<K: Kernel> UserSpace<K> {
             }
             let copied = from.try_set_rights(vma.range(), |addr, leaf| {
                 let prot = if is_shared { leaf.prot } else { leaf.prot - Prot::WRITE };
-                let frame = OwnedFrame::share(frames, leaf.frame);
+                let frame = CountedFrame::share(frames, leaf.frame);
                 if let Err(error) = to.map(addr, frame, prot, leaf.dirty) {
                     return ControlFlow::Break(error);
                 }

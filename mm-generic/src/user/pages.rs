@@ -8,7 +8,8 @@ use core::ops::{ControlFlow, Range};
 use super::UserSpace;
 use super::gather::Gather;
 use crate::arch::ArchPgd;
-use crate::frames::{Frame, Frames, OutOfFrames, PAGE_SIZE};
+use crate::counted_frame::CountedFrame;
+use crate::frames::{Frame, PAGE_SIZE};
 use crate::kernel::Kernel;
 use crate::mm::Mm;
 use crate::page_tables::{Leaf, MapError, PageTables, Shows};
@@ -61,11 +62,11 @@ impl<'a, K: Kernel> Pages<'a, K> {
     pub(super) fn map(
         &mut self,
         page: u64,
-        frame: OwnedFrame<K>,
+        frame: CountedFrame<K::Frames>,
         prot: Prot,
         dirty: bool,
     ) -> Result<(), MapError> {
-        let leaf = Leaf { frame: frame.frame, prot, dirty };
+        let leaf = Leaf { frame: frame.frame(), prot, dirty };
         // SAFETY: the type's invariant.
         let mapped = unsafe { self.tables().map(self.root, page, leaf) };
         // After an error too: a table may have been made that the MMU must learn of.
@@ -82,15 +83,15 @@ impl<'a, K: Kernel> Pages<'a, K> {
     pub(super) fn replace(
         &mut self,
         page: u64,
-        new: OwnedFrame<K>,
+        new: CountedFrame<K::Frames>,
         prot: Prot,
     ) -> Result<(), MapError> {
         // SAFETY: the type's invariant.
         let Some(old) = (unsafe { self.tables().unmap(self.root, page) }) else {
             return self.map(page, new, prot, true);
         };
-        // INVARIANT: the entry is gone, and its count is here.
-        let old_frame = OwnedFrame { frames: self.frames(), frame: old.frame };
+        // SAFETY: the entry is gone, and its count is ours.
+        let old_frame = unsafe { CountedFrame::from_count(self.frames(), old.frame) };
         K::flush_tlb(self.mm, page..page + PAGE_SIZE);
         let result = self.map(page, new, prot, true);
         if result.is_err() {
@@ -133,46 +134,5 @@ impl<'a, K: Kernel> Pages<'a, K> {
         let free = |table| gather.table(table);
         // SAFETY: the type's invariant; every page lay in a VMA, and all VMAs have been unmapped.
         unsafe { self.tables().unlink_user_tables(self.root, free) };
-    }
-}
-
-/// A count of a frame that no entry owns yet.
-pub(super) struct OwnedFrame<K: Kernel> {
-    frames: &'static K::Frames,
-    // INVARIANT: one count of this frame is here.
-    frame: Frame,
-}
-
-impl<K: Kernel> OwnedFrame<K> {
-    /// Takes a new frame, zeroed.
-    pub(super) fn alloc(frames: &'static K::Frames) -> Result<Self, OutOfFrames> {
-        // INVARIANT: the count that comes with the frame.
-        Ok(Self { frames, frame: frames.alloc()? })
-    }
-
-    /// Adds a count to a frame that an entry of the caller's shows.
-    pub(super) fn share(frames: &'static K::Frames, frame: Frame) -> Self {
-        frames.get(frame);
-        // INVARIANT: the count just added.
-        Self { frames, frame }
-    }
-
-    /// The bytes of a frame that nobody else has a count of.
-    pub(super) fn bytes(&mut self) -> &mut [u8; PAGE_SIZE as usize] {
-        debug_assert!(!self.frames.is_shared(self.frame), "the bytes of a shared frame");
-        // SAFETY: the frame's own memory for as long as it has a count, which is here; no entry
-        // shows it, so nobody else reaches it.
-        unsafe { self.frames.bytes(self.frame).as_mut() }
-    }
-
-    fn give_to_entry(self) {
-        core::mem::forget(self);
-    }
-}
-
-impl<K: Kernel> Drop for OwnedFrame<K> {
-    fn drop(&mut self) {
-        // SAFETY: the count is this value's; no entry shows the frame on its strength, and no TLB does.
-        unsafe { self.frames.put(self.frame) };
     }
 }

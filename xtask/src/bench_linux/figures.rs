@@ -106,7 +106,8 @@ impl Comparison {
         run: &Run,
         side: impl Fn(&mut Row) -> &mut Vec<f64>,
     ) -> Result<(), Box<dyn Error>> {
-        for (&name, &workers) in rows.iter().flat_map(|row| workers.iter().map(move |it| (row, it))) {
+        for (&name, &workers) in rows.iter().flat_map(|row| workers.iter().map(move |it| (row, it)))
+        {
             let (count, rate) = run
                 .rates
                 .get(&(name.to_owned(), workers))

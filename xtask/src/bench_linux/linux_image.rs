@@ -35,8 +35,9 @@ pub(super) fn get(folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
     };
     eprintln!("downloading {package}");
     if !apt_get(&["download", "-q", &package], folder)? {
-        return Err(format!("apt-get cannot download {package}: give an image with --linux FILE")
-            .into());
+        return Err(
+            format!("apt-get cannot download {package}: give an image with --linux FILE").into()
+        );
     }
     let archive = entries(folder)?
         .into_iter()
@@ -44,8 +45,11 @@ pub(super) fn get(folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
             name(path).starts_with(&package) && path.extension().is_some_and(|it| it == "deb")
         })
         .ok_or_else(|| format!("apt-get has downloaded no {package}"))?;
-    let status =
-        Command::new("dpkg-deb").arg("-x").args([&archive, &unpacked]).stdin(Stdio::null()).status()?;
+    let status = Command::new("dpkg-deb")
+        .arg("-x")
+        .args([&archive, &unpacked])
+        .stdin(Stdio::null())
+        .status()?;
     if !status.success() {
         return Err(format!("dpkg-deb does not unpack {}", archive.display()).into());
     }

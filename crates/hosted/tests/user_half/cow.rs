@@ -7,7 +7,7 @@ use mm_generic::publish::NewMm;
 use mm_generic::user::{Access, FaultDone, FaultError};
 use mm_generic::vma::VmaFlags;
 
-use super::kernel::Pattern;
+use super::kernel::{Pattern, keep};
 use super::tlb;
 use super::world::{PAGE, PRIVATE, R, RW, SHARED, World, on_every_mmu};
 
@@ -24,6 +24,8 @@ on_every_mmu!(
     rights_given_to_a_copied_page_do_not_undo_the_copying,
     a_copy_replaces_what_the_child_held,
     an_mm_is_not_its_own_child,
+    a_page_that_the_kernel_keeps_is_one_frame_until_it_is_stored_to,
+    a_shared_mapping_does_not_show_the_frame_that_the_kernel_keeps,
 );
 
 fn a_store_on_one_side_is_not_seen_on_the_other<A: ArchPgd>(world: &World<A>) {
@@ -244,4 +246,62 @@ fn an_mm_is_not_its_own_child<A: ArchPgd>(world: &World<A>) {
     let result =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| mm.copy_user_half(mm.mm())));
     assert!(result.is_err());
+}
+
+fn a_page_that_the_kernel_keeps_is_one_frame_until_it_is_stored_to<A: ArchPgd>(world: &World<A>) {
+    let before = world.frames.allocated();
+    let base = world.seam() - PAGE;
+    let file = Pattern::new(9);
+    // The last page of a file: what is behind its bytes is zero.
+    let len = 1000;
+    keep(world.frames, Some((&file, PAGE, len as usize)));
+    let [reader, writer, first_writer] = [(); 3].map(|()| {
+        let process = world.process();
+        process.map_file(base..base + PAGE, RW, PRIVATE, (file.clone(), PAGE, len));
+        process
+    });
+    let phys = |process: &super::world::Process<'_, A>| {
+        process.translate(base, mmu::Access::USER_READ).unwrap()
+    };
+    for process in [&reader, &writer] {
+        assert_eq!(process.load(base + len - 1), Ok(file.byte(PAGE + len - 1)));
+        assert_eq!(process.load(base + len), Ok(0));
+    }
+    assert_eq!(phys(&reader), phys(&writer));
+    let fault = writer.translate(base, mmu::Access::USER_WRITE).unwrap_err();
+    assert_eq!(fault.reason, Reason::Write);
+    let child = reader.fork();
+    assert_eq!(phys(&child), phys(&reader));
+    for process in [&writer, &first_writer] {
+        process.store(base, 0x5a).unwrap();
+        assert_eq!(process.load(base), Ok(0x5a));
+        assert_eq!(process.load(base + 1), Ok(file.byte(PAGE + 1)));
+        assert_ne!(phys(process), phys(&reader));
+    }
+    // Alone with the page, a process must not store to it in place as long as the kernel has it.
+    drop(child);
+    reader.protect(base..base + PAGE, R);
+    reader.protect(base..base + PAGE, RW);
+    reader.store(base, 0x33).unwrap();
+    let next = world.process();
+    next.map_file(base..base + PAGE, RW, PRIVATE, (file.clone(), PAGE, len));
+    assert_eq!(next.load(base), Ok(file.byte(PAGE)));
+    drop((reader, writer, first_writer, next));
+    keep(world.frames, None);
+    world.assert_allocated(before);
+}
+
+fn a_shared_mapping_does_not_show_the_frame_that_the_kernel_keeps<A: ArchPgd>(world: &World<A>) {
+    let base = world.seam();
+    let file = Pattern::new(9);
+    keep(world.frames, Some((&file, 0, PAGE as usize)));
+    let process = world.process();
+    process.map_file(base..base + PAGE, RW, SHARED, (file.clone(), 0, PAGE));
+    assert_eq!(process.load(base), Ok(file.byte(0)));
+    process.store(base, !file.byte(0)).unwrap();
+    let other = world.process();
+    other.map_file(base..base + PAGE, RW, PRIVATE, (file.clone(), 0, PAGE));
+    assert_eq!(other.load(base), Ok(file.byte(0)));
+    drop((process, other));
+    keep(world.frames, None);
 }

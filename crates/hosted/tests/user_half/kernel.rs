@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hosted::frames::HostFrames;
 use kernel_sync::Rcu;
 use mm_generic::arch::ArchPgd;
+use mm_generic::counted_frame::CountedFrame;
 use mm_generic::frames::{Frame, PAGE_SIZE};
 use mm_generic::kernel::{Kernel, RcuGuard};
 use mm_generic::kernel_range::KernelRange;
@@ -36,6 +37,31 @@ unsafe impl<A: ArchPgd> Kernel for TestKernel<A> {
     }
 
     fn flush_kernel_tlb(_range: KernelRange) {}
+
+    fn kept_page(object: &Pattern, offset: u64, len: usize) -> Option<CountedFrame<HostFrames>> {
+        KEPT.with_borrow(|kept| {
+            let (file, at, frame) = kept.as_ref()?;
+            ((file, *at) == (object, (offset, len))).then(|| frame.clone())
+        })
+    }
+}
+
+/// A file, offset and length of a page in it, and the frame that has its bytes.
+type Kept = (Pattern, (u64, usize), CountedFrame<HostFrames>);
+
+thread_local! {
+    /// The page that the kernel keeps, if any.
+    static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
+}
+
+/// Lets the kernel keep `len` bytes of `file` from `offset` on, or nothing any more.
+pub(crate) fn keep(frames: &'static HostFrames, page: Option<(&Pattern, u64, usize)>) {
+    let kept = page.map(|(file, offset, len)| {
+        let mut frame = CountedFrame::alloc(frames).unwrap();
+        file.read(offset, len, frame.bytes().unwrap()).unwrap();
+        (file.clone(), (offset, len), frame)
+    });
+    KEPT.set(kept);
 }
 
 /// RCU of a single thread: a callback runs at once, or when the thread's last guard goes.

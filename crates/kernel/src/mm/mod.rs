@@ -6,6 +6,7 @@ pub mod frames;
 pub mod heap;
 pub mod kernel_tables;
 mod memory_functions;
+pub mod page_cache;
 pub mod page_frames;
 pub mod pte;
 pub mod user;

@@ -1,7 +1,8 @@
 //! Which number is which call. Source: Linux's `arch/x86/entry/syscalls/syscall_64.tbl`.
 
 use super::{
-    Answer, Call, affinity, clone, ids, info, io, memory, path, poll, process, signals, sync, times, unknown,
+    Answer, Call, affinity, clone, ids, info, io, memory, path, poll, process, signals, sync,
+    times, unknown,
 };
 use crate::sched::schedule;
 use files::Errno;
