@@ -14,6 +14,7 @@ pub mod plots;
 pub mod report;
 pub mod throughput;
 pub mod waits;
+pub mod walks;
 
 /// How thorough a run is.
 #[derive(Debug, Clone, Copy)]

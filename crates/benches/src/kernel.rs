@@ -3,16 +3,15 @@
 use std::time::{Duration, Instant};
 
 use arch_x86::geometry::{Geometry, LongMode};
-use hosted::cpu::{HostCpu, this_cpu};
+use hosted::cpu::HostCpu;
 use hosted::frames::HostFrames;
-use hosted::kernel::{Host, Scheme as HostScheme, With, WithMmList};
+use hosted::kernel::Host;
 use hosted::mmu::{Access, MmuKind, translate};
 use hosted::world::{Leftovers, World};
 use kernel_exec::exec_mmap::exec_mmap;
 use kernel_fork::args::CloneArgs;
 use kernel_fork::copy_process::{copy_process, first_process};
 use kernel_fork::exit::{exit, reap};
-use kernel_task::mm_list::{Listed, MmList};
 use kernel_task::process::ExitStatus;
 use kernel_task::task::TaskRef;
 use kernel_task::tasks::Tasks;
@@ -27,6 +26,7 @@ use serde::Serialize;
 
 use crate::chosen::{Chosen, Scheme};
 use crate::crew::StartingLine;
+use crate::walk::{Bench, ChosenWalk, Walk};
 
 /// Slots that are populated from boot on, about as many as Linux has: direct map, vmalloc, vmemmap, the
 /// kernel itself and a few small ones.
@@ -45,31 +45,7 @@ const WARM_UP: u64 = 200;
 /// First byte of the programs' one mapping.
 const DATA: u64 = 0x10_0000;
 
-type K<W> = Host<W>;
-
-/// How growths find mms, where the scheme asks.
-pub trait Walk: HostScheme<Arch = Chosen> {
-    /// Makes the walkers.
-    fn walkers(tasks: Tasks<Host<Self>>, cpus: usize) -> Self::Walkers;
-}
-
-/// Through tasks and CPUs.
-pub type ThroughTasks = With<Chosen>;
-
-/// Over a list of mms.
-pub type OverMms = WithMmList<Chosen>;
-
-impl Walk for ThroughTasks {
-    fn walkers(tasks: Tasks<Host<Self>>, _cpus: usize) -> Self::Walkers {
-        tasks
-    }
-}
-
-impl Walk for OverMms {
-    fn walkers(tasks: Tasks<Host<Self>>, cpus: usize) -> Self::Walkers {
-        Listed::new(tasks, MmList::try_new(cpus, this_cpu).expect("memory for a short list"))
-    }
-}
+type K = Host<Bench>;
 
 /// What a CPU does over and over again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -108,41 +84,41 @@ pub enum UserHalf {
 }
 
 /// A hosted 4-level kernel with one process.
-pub struct BenchKernel<W: Walk = ThroughTasks> {
+pub struct BenchKernel {
     scheme: Scheme,
     user: UserHalf,
-    world: World<W>,
-    init: TaskRef<K<W>>,
+    world: World<Bench>,
+    init: TaskRef<K>,
     /// Processes that stay.
-    live: Vec<TaskRef<K<W>>>,
+    live: Vec<TaskRef<K>>,
     /// Growths by one slot so far.
     growths: u64,
     boot_frames: usize,
 }
 
 /// A CPU of a bench kernel, played by the calling thread, with a process that no other CPU has to do with.
-struct Cpu<'a, W: Walk> {
-    kernel: &'a BenchKernel<W>,
+struct Cpu<'a> {
+    kernel: &'a BenchKernel,
     number: usize,
-    loaded: &'static LoadedMm<K<W>>,
-    shell: TaskRef<K<W>>,
+    loaded: &'static LoadedMm<K>,
+    shell: TaskRef<K>,
     /// Last, so that what is dropped before is dropped on a CPU.
     host: HostCpu,
 }
 
-impl<W: Walk> BenchKernel<W> {
-    /// Boots a kernel with `frames` page frames for `cpus` CPUs.
+impl BenchKernel {
+    /// Boots a kernel with `frames` page frames for `cpus` CPUs. `walk` is how its growths find mms, where `scheme` asks.
     ///
     /// # Panics
     ///
     /// When `frames` are too few for the kernel half and the first process.
     #[must_use]
-    pub fn boot(scheme: Scheme, frames: usize, cpus: usize, user: UserHalf) -> Self {
+    pub fn boot(scheme: Scheme, walk: Walk, frames: usize, cpus: usize, user: UserHalf) -> Self {
         let frames = HostFrames::new(frames).leak();
         let arch = Chosen::new(scheme, frames, cpus);
         let pid_max = u32::try_from(frames.total()).expect("at most 2^20 frames").max(1 << 15);
         let tasks = Tasks::new(pid_max, cpus).expect("memory for the task list");
-        let world: World<W> = World::boot(frames, 0, arch, W::walkers(tasks, cpus));
+        let world: World<Bench> = World::boot(frames, 0, arch, ChosenWalk::new(walk, tasks, cpus));
         let cpu = world.cpu_online();
         let init_mm = world.init_mm();
         let half = init_mm.arch().kernel_half();
@@ -351,8 +327,8 @@ impl<W: Walk> BenchKernel<W> {
     }
 }
 
-impl<'a, W: Walk> Cpu<'a, W> {
-    fn online(kernel: &'a BenchKernel<W>, number: usize) -> Self {
+impl<'a> Cpu<'a> {
+    fn online(kernel: &'a BenchKernel, number: usize) -> Self {
         let host = kernel.world.cpu_online();
         let init_mm = kernel.world.init_mm();
         host.before_load(move |root| init_mm.arch().before_load(number, root));
@@ -404,22 +380,22 @@ impl<'a, W: Walk> Cpu<'a, W> {
         self.host.rcu().quiesce();
     }
 
-    fn fork(&self) -> TaskRef<K<W>> {
+    fn fork(&self) -> TaskRef<K> {
         self.copy(&CloneArgs::FORK)
     }
 
-    fn copy(&self, args: &CloneArgs) -> TaskRef<K<W>> {
+    fn copy(&self, args: &CloneArgs) -> TaskRef<K> {
         let init_mm = self.kernel.world.init_mm();
         copy_process(init_mm, &self.shell, args, self.number).expect("room enough").into_task()
     }
 
-    fn load(&self, task: &TaskRef<K<W>>) {
+    fn load(&self, task: &TaskRef<K>) {
         let mm = task.mm_to_load().expect("late-initialised").expect("a user task");
         // SAFETY: this thread is the CPU, and the task holds the mm.
         unsafe { self.loaded.switch_mm(mm) };
     }
 
-    fn exec(&self, task: &TaskRef<K<W>>) -> MmUser<K<W>> {
+    fn exec(&self, task: &TaskRef<K>) -> MmUser<K> {
         let mm = NewMm::new(self.kernel.world.init_mm()).expect("frames enough");
         map_one_page(&mm);
         // SAFETY: the task runs on this CPU, which this thread is.
@@ -429,7 +405,7 @@ impl<'a, W: Walk> Cpu<'a, W> {
     }
 
     /// Ends `task`, a child of the shell, and reaps it. The CPU goes on with the PGD that it has loaded.
-    fn end(&self, task: &TaskRef<K<W>>) {
+    fn end(&self, task: &TaskRef<K>) {
         let init_mm = self.kernel.world.init_mm();
         exit(init_mm, task, ExitStatus::Exited(0), self.kernel.init.process());
         reap(init_mm, self.shell.process(), |child| child.pid() == task.pid())
@@ -437,7 +413,7 @@ impl<'a, W: Walk> Cpu<'a, W> {
     }
 }
 
-fn map_one_page<W: Walk>(mm: &NewMm<K<W>>) {
+fn map_one_page(mm: &NewMm<K>) {
     let range = DATA..DATA + 8 * PAGE_SIZE;
     let rights = Prot::READ | Prot::WRITE;
     let vma = Vma::new(range, rights, VmaFlags::empty(), Backing::Anonymous).expect("whole pages");

@@ -39,3 +39,4 @@ pub mod ratio;
 pub mod ring;
 pub mod schemes;
 pub mod session;
+pub mod walk;

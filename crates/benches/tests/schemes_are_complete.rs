@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use benches::chosen::Scheme;
-use benches::kernel::{BenchKernel, GROWTHS, OverMms, ThroughTasks, UserHalf, Walk};
+use benches::kernel::{BenchKernel, GROWTHS, UserHalf};
+use benches::walk::Walk;
 
 /// CPUs that fork, exec and exit.
 const CPUS: usize = 2;
@@ -25,8 +26,8 @@ struct Grown {
 
 /// Resolves each growth once it has returned; returns how many looks found one, and how many found nothing
 /// or something else.
-fn storm<W: Walk>(scheme: Scheme) -> (usize, usize) {
-    let kernel = BenchKernel::<W>::boot(scheme, FRAMES, CPUS + 1, UserHalf::OnePage);
+fn storm(scheme: Scheme, walk: Walk) -> (usize, usize) {
+    let kernel = BenchKernel::boot(scheme, walk, FRAMES, CPUS + 1, UserHalf::OnePage);
     let log: Vec<Grown> = (0..GROWTHS).map(|_| Grown::default()).collect();
     let grown = AtomicUsize::new(0);
     let over = AtomicBool::new(false);
@@ -79,7 +80,7 @@ fn storm<W: Walk>(scheme: Scheme) -> (usize, usize) {
 #[test]
 fn every_scheme_brings_every_slot_to_every_loaded_pgd() {
     for scheme in Scheme::ALL {
-        let (found, lost) = storm::<ThroughTasks>(scheme);
+        let (found, lost) = storm(scheme, Walk::ThroughTasks);
         assert_eq!(lost, 0, "{}: {found} looks were right", scheme.name());
         assert!(found > GROWTHS as usize, "{}: {found} looks", scheme.name());
     }
@@ -88,7 +89,7 @@ fn every_scheme_brings_every_slot_to_every_loaded_pgd() {
 /// The other way to find mms.
 #[test]
 fn a_walk_over_the_list_of_mms_brings_every_slot_to_every_loaded_pgd() {
-    let (found, lost) = storm::<OverMms>(Scheme::Late);
+    let (found, lost) = storm(Scheme::Late, Walk::OverMms);
     assert_eq!(lost, 0, "{found} looks were right");
     assert!(found > GROWTHS as usize, "{found} looks");
 }
@@ -96,7 +97,7 @@ fn a_walk_over_the_list_of_mms_brings_every_slot_to_every_loaded_pgd() {
 /// What the tests above would see: the generation check without what `switch_mm` does for it.
 #[test]
 fn generation_check_without_its_hook_is_caught() {
-    let kernel = <BenchKernel>::boot(Scheme::Generation, FRAMES, 1, UserHalf::OnePage);
+    let kernel = BenchKernel::boot(Scheme::Generation, Walk::DEFAULT, FRAMES, 1, UserHalf::OnePage);
     let cpu = kernel.grower();
     let (addr, frame) = kernel.grow_and_map(0);
     drop(cpu);

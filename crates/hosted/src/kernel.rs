@@ -7,7 +7,6 @@ use std::sync::Arc;
 use kernel_fork::args::CloneArgs;
 use kernel_fork::parts::ForkKernel;
 use kernel_task::kernel::TaskKernel;
-use kernel_task::mm_list::Listed;
 use kernel_task::pid::Pid;
 use kernel_task::process::Process;
 use kernel_task::task::Task;
@@ -46,18 +45,6 @@ impl<A: ArchPgd> Scheme for With<A> {
 
     fn tasks(walkers: &Tasks<Host<Self>>) -> &Tasks<Host<Self>> {
         walkers
-    }
-}
-
-/// The scheme of an architecture with a list of mms to walk over.
-pub struct WithMmList<A>(PhantomData<fn() -> A>);
-
-impl<A: ArchPgd> Scheme for WithMmList<A> {
-    type Arch = A;
-    type Walkers = Listed<Host<Self>>;
-
-    fn tasks(walkers: &Self::Walkers) -> &Tasks<Host<Self>> {
-        walkers.tasks()
     }
 }
 

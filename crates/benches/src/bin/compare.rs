@@ -3,25 +3,15 @@
 // The hosted kernel is not built for the model checker.
 #![cfg(not(loom))]
 
-use benches::chosen::Scheme;
-use benches::compare::{Plan, throughput};
+use benches::compare::{Plan, walks};
 use benches::machine::Machine;
 
 fn main() {
     let machine = Machine::here();
-    let plan = Plan::QUICK;
-    let points = throughput::measure(&plan, machine.cpus, |step| eprintln!("{step}"));
-    for point in points {
+    for p in walks::measure(&Plan::FULL, machine.cpus, |step| eprintln!("{step}")) {
         println!(
-            "{:>15} {:>2} {:>13} {:>10.0} {:.3} [{:.3} {:.3}]",
-            point.work.name(),
-            point.threads,
-            point.scheme.name(),
-            point.per_second.median,
-            point.late_over_this.median,
-            point.late_over_this.p25,
-            point.late_over_this.p75
+            "{:>15} {:>7} {:>10.1} {:>10.1} {:.3} [{:.3} {:.3}]",
+            p.what, p.x, p.through_tasks, p.over_mms, p.ratio.median, p.ratio.p25, p.ratio.p75
         );
     }
-    let _ = Scheme::ALL;
 }

@@ -6,6 +6,7 @@ use crate::chosen::Scheme;
 use crate::compare::Plan;
 use crate::kernel::{BenchKernel, UserHalf};
 use crate::pairs::Spread;
+use crate::walk::Walk;
 
 /// One scheme's growths over one number of mms.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -31,8 +32,8 @@ const FRAMES: usize = 1 << 12;
 pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Vec<Point> {
     let most = plan.mms.iter().copied().max().unwrap_or(1);
     let frames = FRAMES + most as usize;
-    let mut kernels =
-        Scheme::ALL.map(|scheme| <BenchKernel>::boot(scheme, frames, 1, UserHalf::Empty));
+    let mut kernels = Scheme::ALL
+        .map(|scheme| BenchKernel::boot(scheme, Walk::DEFAULT, frames, 1, UserHalf::Empty));
     let mut points = Vec::new();
     for &mms in plan.mms {
         progress(&format!("growth over {mms} mms"));
@@ -51,6 +52,6 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Vec<Point> {
             }
         }
     }
-    kernels.into_iter().for_each(<BenchKernel>::shut_down);
+    kernels.into_iter().for_each(BenchKernel::shut_down);
     points
 }

@@ -12,6 +12,7 @@ use crate::chosen::Scheme;
 use crate::compare::Plan;
 use crate::kernel::{BenchKernel, GROWTHS, UserHalf};
 use crate::machine::{allowed_cpus, pin_to};
+use crate::walk::Walk;
 
 /// Forks on one CPU while another grows the kernel.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -70,7 +71,8 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Vec<Point> {
 }
 
 fn watch(scheme: Scheme, mms: u64) -> Point {
-    let mut kernel = <BenchKernel>::boot(scheme, (1 << 14) + mms as usize, 2, UserHalf::Empty);
+    let mut kernel =
+        BenchKernel::boot(scheme, Walk::DEFAULT, (1 << 14) + mms as usize, 2, UserHalf::Empty);
     kernel.fill_up_to(mms);
     let places = allowed_cpus().unwrap_or_default();
     let pin = |number: usize| {
