@@ -1,5 +1,6 @@
 //! One command per tool: `cargo xtask --help` lists them.
 
+mod bench;
 mod bench_linux;
 mod boot;
 mod boot_test;
@@ -31,6 +32,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Compare this project with the schemes that exist: throughput, growth, memory, shared lines
+    Bench(bench::Arguments),
     /// Measure the reference kernel side by side with Debian's Linux, in the same QEMU
     BenchLinux(bench_linux::Arguments),
     /// Boot the reference kernel in QEMU
@@ -49,6 +52,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::BenchLinux(arguments) => bench_linux::run(&arguments),
         Command::Boot(arguments) => boot::run(&arguments),
         Command::BootTest(arguments) => boot_test::run(&arguments),

@@ -41,7 +41,7 @@ impl Plan {
         threads: &[1, 2, 4, 8, 16],
         mms: &[100, 1_000, 10_000, 100_000],
         growths: 40,
-        traced: 192,
+        traced: 128,
     };
 
     /// Half a minute, to see that everything runs. The figures are rough.
@@ -51,6 +51,6 @@ impl Plan {
         threads: &[1, 2, 4],
         mms: &[100, 10_000],
         growths: 10,
-        traced: 24,
+        traced: 8,
     };
 }

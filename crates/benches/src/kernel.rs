@@ -175,6 +175,13 @@ impl BenchKernel {
         time
     }
 
+    /// Lives on CPU number `cpu`, one fork and exit for each call of what `turn` is given, until `turn` returns false.
+    pub fn lives(&self, cpu: usize, mut turn: impl FnMut(&dyn Fn()) -> bool) {
+        let cpu = Cpu::online(self, cpu);
+        while turn(&|| cpu.step(Work::ForkExit)) {}
+        cpu.offline();
+    }
+
     /// Forks and exits on CPU number `cpu` for as long as `goes_on` says, and hands each fork's time to `time`.
     pub fn fork_and_time(
         &self,

@@ -1,16 +1,14 @@
 //! What a PGD costs: this project's late init beside the schemes that it is compared with.
 //!
-//! `cargo bench -p benches` runs all of it, `cargo bench -p benches -- --quick` a short form. Each bench
-//! prints criterion's lines and a table, and writes `target/bench/<name>.json` and a plot beside it.
+//! `cargo xtask bench` runs the comparison of all schemes ([`compare`], [`schemes`]): throughput by threads, growth by mms, the longest fork while
+//! the kernel grows, memory, writes to shared lines ([`lines`]), and what is to be expected beyond the machine ([`model`]).
 //!
-//! | bench | question |
-//! |---|---|
-//! | `kernel_half` | the kernel half of a new PGD, from `pgd_alloc` to ready, against a plain copy of 2 KiB |
-//! | `fork_exit` | fork, exit and reaping of a small process, against `pgd_lock` and `pgd_list` |
-//! | `growth` | `sync_global_pgds`, per live mm, against the walk over `pgd_list` |
+//! `cargo bench -p benches` looks at one thing more closely: the kernel half of a new PGD, from `pgd_alloc` to ready, against a
+//! plain copy of 2 KiB, with warm and with cold caches. It prints criterion's lines and a table, and writes
+//! `target/bench/kernel_half.json` and a plot beside it; `-- --quick` is a short form.
 //!
-//! The fourth claim, that a fork writes no line which all CPUs share for the PGD's sake, is no matter of
-//! time: `tests/no_shared_writes.rs` proves it with the host's MMU.
+//! That a fork writes no line which all CPUs share for the PGD's sake, is no matter of
+//! time: `tests/no_shared_writes` proves it with the host's MMU.
 //!
 //! # Ratios, not times
 //!
@@ -33,7 +31,9 @@ pub mod chosen;
 pub mod compare;
 pub mod crew;
 pub mod kernel;
+pub mod lines;
 pub mod machine;
+pub mod model;
 pub mod pairs;
 pub mod ratio;
 pub mod ring;

@@ -3,15 +3,79 @@
 // The hosted kernel is not built for the model checker.
 #![cfg(not(loom))]
 
-use benches::compare::{Plan, walks};
-use benches::machine::Machine;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-fn main() {
+use benches::compare::report::{Report, aims};
+use benches::compare::{Plan, growth, memory, plots, throughput, waits, walks};
+use benches::machine::Machine;
+use benches::{lines, model};
+use clap::Parser;
+
+/// Compare this project with the schemes that exist, on the same work in one process
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Print the figures as one JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+    /// Half a minute instead of some; the figures are rough
+    #[arg(long)]
+    quick: bool,
+    /// Where the plots and the JSON go
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench"))]
+    out: PathBuf,
+    /// Work for a tracer and measure nothing
+    #[arg(long, hide = true)]
+    traced: Option<String>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match &arguments.traced {
+        Some(scheme) => lines::be_traced(scheme),
+        None => run(&arguments),
+    };
+    outcome.map_or_else(
+        |error| {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let plan = if arguments.quick { Plan::QUICK } else { Plan::FULL };
     let machine = Machine::here();
-    for p in walks::measure(&Plan::FULL, machine.cpus, |step| eprintln!("{step}")) {
-        println!(
-            "{:>15} {:>7} {:>10.1} {:>10.1} {:.3} [{:.3} {:.3}]",
-            p.what, p.x, p.through_tasks, p.over_mms, p.ratio.median, p.ratio.p25, p.ratio.p75
-        );
+    let progress = |step: &str| eprintln!("{step}");
+    let shared_lines = lines::measure(&plan, progress).unwrap_or_else(|error| {
+        eprintln!("shared lines are left out: {error}");
+        Vec::new()
+    });
+    let throughput = throughput::measure(&plan, machine.cpus, progress);
+    let report = Report {
+        aims: aims(&throughput, machine.cpus),
+        model: model::fit(&throughput, machine.cpus),
+        rounds: plan.rounds,
+        growth: growth::measure(&plan, progress),
+        waits: waits::measure(&plan, progress),
+        memory: memory::measure(),
+        walks: walks::measure(&plan, machine.cpus, progress),
+        shared_lines,
+        throughput,
+        machine,
+    };
+    let json = serde_json::to_string_pretty(&report)?;
+    std::fs::create_dir_all(&arguments.out)?;
+    std::fs::write(arguments.out.join("compare.json"), &json)?;
+    plots::measured(&report, &arguments.out.join("compare.svg"))?;
+    plots::predicted(&report, &arguments.out.join("model.svg"))?;
+    if arguments.json {
+        println!("{json}");
+    } else {
+        report.print();
+        println!("written: compare.json, compare.svg and model.svg in {}", arguments.out.display());
     }
+    Ok(())
 }

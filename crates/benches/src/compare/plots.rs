@@ -1,1 +1,67 @@
-//! Plots.
+//! The plots of a comparison.
+
+use std::error::Error;
+use std::path::Path;
+
+use crate::chart::{self, Panel};
+use crate::chosen::Scheme;
+use crate::compare::report::Report;
+use crate::kernel::Work;
+
+/// Draws throughput and growth, one panel each, side by side.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+pub fn measured(report: &Report, path: &Path) -> Result<(), Box<dyn Error>> {
+    let cpus = report.machine.cpus;
+    let mut panels: Vec<Panel> = [Work::ForkExit, Work::ForkExecExit]
+        .into_iter()
+        .map(|work| Panel {
+            title: format!("{} ({cpus} CPUs)", work.name()),
+            x: "threads",
+            y: "operations per second",
+            lines: lines(|scheme| {
+                let points = report.throughput.iter();
+                points
+                    .filter(|point| point.work == work && point.scheme == scheme)
+                    .map(|point| (point.threads as f64, point.per_second.median))
+                    .collect()
+            }),
+        })
+        .collect();
+    panels.push(Panel {
+        title: "growth by one slot".to_owned(),
+        x: "live mms",
+        y: "microseconds",
+        lines: lines(|scheme| {
+            let points = report.growth.iter().filter(|point| point.scheme == scheme);
+            points.map(|point| (point.mms as f64, point.ns.median / 1e3)).collect()
+        }),
+    });
+    chart::draw(path, &panels)
+}
+
+/// Draws what the model predicts, if there is a model.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+pub fn predicted(report: &Report, path: &Path) -> Result<(), Box<dyn Error>> {
+    let Some(model) = &report.model else { return Ok(()) };
+    let panel = Panel {
+        title: "fork-exit, predicted".to_owned(),
+        x: "CPUs",
+        y: "operations per second",
+        lines: lines(|scheme| {
+            let curve = model.curves.iter().find(|curve| curve.scheme == scheme);
+            let points = curve.map(|curve| curve.points.as_slice()).unwrap_or_default();
+            points.iter().map(|point| (point.cpus as f64, point.per_second)).collect()
+        }),
+    };
+    chart::draw(path, &[panel])
+}
+
+fn lines(of: impl Fn(Scheme) -> Vec<(f64, f64)>) -> Vec<(String, Vec<(f64, f64)>)> {
+    Scheme::ALL.into_iter().map(|scheme| (scheme.name().to_owned(), of(scheme))).collect()
+}

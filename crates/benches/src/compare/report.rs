@@ -1,1 +1,209 @@
-//! Report.
+//! What a comparison found, as a table and as JSON.
+
+use serde::Serialize;
+
+use crate::chosen::Scheme;
+use crate::compare::{growth, memory, throughput, waits, walks};
+use crate::kernel::Work;
+use crate::lines;
+use crate::machine::Machine;
+use crate::model;
+
+/// All figures of one run.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Where they were taken.
+    pub machine: Machine,
+    /// Rounds, for each scheme and place.
+    pub rounds: usize,
+    /// Operations per second.
+    pub throughput: Vec<throughput::Point>,
+    /// Growths.
+    pub growth: Vec<growth::Point>,
+    /// Forks while the kernel grows.
+    pub waits: Vec<waits::Point>,
+    /// Frames.
+    pub memory: Vec<memory::Point>,
+    /// This project with its two ways to find mms.
+    pub walks: Vec<walks::Point>,
+    /// Writes to lines that CPUs share; empty where threads cannot be traced.
+    pub shared_lines: Vec<lines::Point>,
+    /// What is to be expected beyond the machine; none with fewer than two processors.
+    pub model: Option<model::Prediction>,
+    /// What was aimed for, and what came of it.
+    pub aims: Vec<Aim>,
+}
+
+/// A goal.
+#[derive(Debug, Clone, Serialize)]
+pub struct Aim {
+    /// What is aimed for.
+    pub what: String,
+    /// The figure that decides.
+    pub figure: f64,
+    /// It is to be at least this, or at most.
+    pub limit: f64,
+    /// It is.
+    pub met: bool,
+}
+
+impl Report {
+    /// One scheme's throughput at one place.
+    #[must_use]
+    pub fn at(&self, work: Work, threads: usize, scheme: Scheme) -> Option<&throughput::Point> {
+        at(&self.throughput, work, threads, scheme)
+    }
+
+    /// Prints everything to standard output.
+    pub fn print(&self) {
+        let Machine { cpu, cpus, kernel, load } = &self.machine;
+        println!("{cpu}, {cpus} CPUs, Linux {kernel}, load {load}; {} rounds\n", self.rounds);
+        self.print_throughput();
+        self.print_growth();
+        self.print_rest();
+        for Aim { what, figure, limit, met } in &self.aims {
+            let verdict = if *met { "met   " } else { "MISSED" };
+            println!("aim {verdict} {what}: {figure:.3} (limit {limit:.2})");
+        }
+    }
+
+    fn print_throughput(&self) {
+        println!("operations per second, and how many times as many this project does [quartiles]");
+        println!("  (* more threads than processors)");
+        for point in &self.throughput {
+            println!(
+                "{:>15} {:>3}{} {:>13} {:>11.0}  {:>6.3} [{:.3} {:.3}]",
+                point.work.name(),
+                point.threads,
+                if point.oversubscribed { '*' } else { ' ' },
+                point.scheme.name(),
+                point.per_second.median,
+                point.late_over_this.median,
+                point.late_over_this.p25,
+                point.late_over_this.p75,
+            );
+        }
+    }
+
+    fn print_growth(&self) {
+        println!("\ngrowth by one slot: microseconds, and nanoseconds per mm");
+        for point in &self.growth {
+            println!(
+                "{:>8} mms {:>13} {:>11.2} {:>8.1}",
+                point.mms,
+                point.scheme.name(),
+                point.ns.median / 1e3,
+                point.ns_per_mm,
+            );
+        }
+        println!("\nthis project's walk through tasks, and over mms: ns, ratio [quartiles]");
+        for point in &self.walks {
+            println!(
+                "{:>15} {:>7} {:>9.1} {:>9.1}  {:.3} [{:.3} {:.3}]",
+                point.what,
+                point.x,
+                point.through_tasks,
+                point.over_mms,
+                point.ratio.median,
+                point.ratio.p25,
+                point.ratio.p75,
+            );
+        }
+        println!("\nforks on one CPU: microseconds, nobody growing | growths one after another");
+        println!("{:>8} {:>13} {:>8} {:>8} {:>9}", "mms", "", "median", "99.9 %", "longest");
+        for point in &self.waits {
+            let (quiet, growing) = (point.quiet, point.growing);
+            println!(
+                "{:>8} {:>13} {:>8.2} {:>8.2} {:>9.1} | {:>8.2} {:>8.2} {:>9.1}  {} growths",
+                point.mms,
+                point.scheme.name(),
+                quiet.median / 1e3,
+                quiet.p999 / 1e3,
+                quiet.longest / 1e3,
+                growing.median / 1e3,
+                growing.p999 / 1e3,
+                growing.longest / 1e3,
+                point.growths,
+            );
+        }
+    }
+
+    fn print_rest(&self) {
+        println!("\nframes of 4 KiB: at boot, for each mm, kept by two CPUs for later");
+        for point in &self.memory {
+            println!(
+                "{:>13} {:>6} {:>6.2} {:>6}",
+                point.scheme.name(),
+                point.boot_frames,
+                point.frames_per_mm,
+                point.kept_frames,
+            );
+        }
+        if !self.shared_lines.is_empty() {
+            println!("\nper fork and exit: instructions, writes to lines that another CPU has");
+            println!("used since (a model of caches, fed with every access of two traced CPUs)");
+            for point in &self.shared_lines {
+                println!(
+                    "{:>13} {:>8.0} {:>8.3}",
+                    point.scheme.name(),
+                    point.instructions,
+                    point.shared_writes
+                );
+            }
+        }
+        if let Some(model) = &self.model {
+            println!();
+            model.print();
+        }
+        println!();
+    }
+}
+
+/// One scheme's throughput at one place.
+#[must_use]
+pub fn at(
+    points: &[throughput::Point],
+    work: Work,
+    threads: usize,
+    scheme: Scheme,
+) -> Option<&throughput::Point> {
+    points
+        .iter()
+        .find(|point| point.work == work && point.threads == threads && point.scheme == scheme)
+}
+
+/// Compares what was measured with what was aimed for.
+///
+/// Missing an aim fails nothing: figures depend on the machine, and tests are elsewhere.
+#[must_use]
+pub fn aims(points: &[throughput::Point], cpus: usize) -> Vec<Aim> {
+    let mut aims = Vec::new();
+    for scheme in Scheme::ALL.into_iter().skip(1) {
+        let ratios = points
+            .iter()
+            .filter(|point| point.scheme == scheme && point.work != Work::Threads)
+            .filter(|point| !point.oversubscribed)
+            .map(|point| point.late_over_this.median);
+        if let Some(worst) = ratios.reduce(f64::min) {
+            let what = format!("ahead of {} in forks and execs", scheme.name());
+            aims.push(Aim { what, figure: worst, limit: 1.0, met: worst >= 1.0 });
+        }
+    }
+    let fork_exit = |threads, scheme| {
+        at(points, Work::ForkExit, threads, scheme).map(|point| point.per_second.median)
+    };
+    let cheapest = Scheme::ALL.into_iter().filter_map(|scheme| fork_exit(1, scheme));
+    if let (Some(late), Some(best)) = (fork_exit(1, Scheme::Late), cheapest.reduce(f64::max)) {
+        let what = "one thread's fork+exit, in times of the cheapest".to_owned();
+        aims.push(Aim { what, figure: best / late, limit: 1.1, met: best / late <= 1.1 });
+    }
+    for work in Work::ALL {
+        let rate =
+            |threads| at(points, work, threads, Scheme::Late).map(|point| point.per_second.median);
+        if let (Some(one), Some(two), true) = (rate(1), rate(2), cpus >= 2) {
+            let what = format!("two threads' {}, in times of one's", work.name());
+            aims.push(Aim { what, figure: two / one, limit: 1.9, met: two / one >= 1.9 });
+        }
+    }
+    aims
+}

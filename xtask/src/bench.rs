@@ -1,0 +1,40 @@
+//! `cargo xtask bench`: this project beside the schemes that exist, on the same work.
+
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+
+use crate::Outcome;
+use crate::loom;
+
+/// How to compare.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Print the figures as one JSON object and nothing else
+    #[arg(long)]
+    json: bool,
+    /// Half a minute instead of some; the figures are rough
+    #[arg(long)]
+    quick: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(loom::root()).args([
+        "run",
+        "--release",
+        "--quiet",
+        "--package",
+        "benches",
+        "--bin",
+        "compare",
+        "--",
+    ]);
+    if arguments.json {
+        command.arg("--json");
+    }
+    if arguments.quick {
+        command.arg("--quick");
+    }
+    Ok(if command.status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
