@@ -13,15 +13,15 @@
 //! stamp 4                generation 5; the walk does
 //!                        not find the PGD
 //!                                                           takes it, publishes the mm,
-//!                                                           FULL BARRIER, stamp 4 is not 5: settles every slot
+//!                                                           FULL BARRIER, stamp 4 is not 5: completes every slot
 //! ```
 //!
-//! A cached PGD may point to tables that were retired and freed. Nothing translates through it, and late init replaces each such
-//! entry before anything can: `settle` stores whatever the reference holds over whatever it finds.
+//! A cached PGD may point to tables that were retired and freed. Nothing translates through it, and late init throws each such
+//! entry out before anything can.
 
 use alloc::vec::Vec;
 
-use kernel_sync::{Magazines, OutOfHeap, Rcu};
+use kernel_sync::{Magazines, OutOfHeap};
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::{Frame, Frames};
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
@@ -128,13 +128,13 @@ impl<G: Geometry, F: Frames> ArchPgd for Cached<G, F> {
     }
 
     #[inline]
-    fn pgd_init_late<R: Rcu>(&self, pgd: &LatePgd) {
-        self.late.pgd_init_late::<R>(pgd);
+    fn pgd_init_late(&self, pgd: &LatePgd) {
+        self.late.pgd_init_late(pgd);
     }
 
     #[inline]
-    fn pgd_attach<R: Rcu>(&self, pgd: &LatePgd) {
-        self.late.pgd_attach::<R>(pgd);
+    fn pgd_attach(&self, pgd: &LatePgd) {
+        self.late.pgd_attach(pgd);
     }
 
     fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {

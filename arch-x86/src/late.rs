@@ -4,12 +4,13 @@
 //! that story (fork, exec, attach), `sync.rs` is CPU B (growth).
 
 use kernel_sync::atomic::{AtomicU64, Ordering};
-use kernel_sync::{Rcu, smp_mb};
+use kernel_sync::{Mutex, smp_mb};
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::{Frame, Frames};
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
 use mm_generic::kernel_slots::KernelSlots;
 use mm_generic::reference::Stamp;
+use mm_generic::word::Word;
 
 use crate::geometry::Geometry;
 use crate::slots::Slots;
@@ -30,6 +31,8 @@ pub struct LatePgd {
     /// The generation that the slots were last completed to. It may be behind what walks have brought
     /// since, and is never ahead.
     stamp: AtomicU64,
+    /// Held by a walker or an attach while it brings slots up to the reference. Never by fork, exec or exit.
+    pub(crate) settling: Mutex<()>,
 }
 
 impl LatePgd {
@@ -51,27 +54,17 @@ impl<G: Geometry, F: Frames> LateInit<G, F> {
         &self.slots
     }
 
-    /// Completes `pgd` if the reference has changed since it was last completed.
+    /// Calls `bring` with the slots of `pgd` if the reference has changed since they were last brought up to it.
     #[inline]
-    fn complete<R: Rcu>(&self, pgd: &LatePgd) {
-        let stamp = Stamp::from_u64(pgd.stamp.load(Ordering::Relaxed));
-        if self.slots.reference().stamp() != stamp {
-            self.settle_all::<R>(pgd);
+    fn bring_up(&self, pgd: &LatePgd, bring: impl FnOnce(&[<G::Word as Word>::Atomic])) {
+        // Read before the slots are: they then hold at least what the stamp stands for. Acquire: late init's stores to the slots come
+        // after whatever this CPU has to know of the reference.
+        let now = self.slots.reference().stamp();
+        if now == Stamp::from_u64(pgd.stamp.load(Ordering::Relaxed)) {
+            return;
         }
-    }
-
-    /// Settles every slot of `pgd`.
-    #[cold]
-    fn settle_all<R: Rcu>(&self, pgd: &LatePgd) {
-        // An entry that is read of the reference and not stored yet must not come back for another table meanwhile: frames of
-        // retired tables are freed after this section. Entered here, and not before the generation was read, for
-        // it may cost a barrier, and most forks do without.
-        let _section = R::read_lock();
-        let reference = self.slots.reference();
-        // Read before the slots are: they then hold at least what the stamp stands for.
-        let now = reference.stamp();
-        // SAFETY: the caller keeps the PGD alive, and this is a read-side section.
-        unsafe { reference.settle_used(self.slots.of(pgd.root)) };
+        // SAFETY: the caller keeps the PGD alive.
+        bring(unsafe { self.slots.of(pgd.root) });
         // Relaxed: the stamp says what the slots hold to whoever has the mm already. A concurrent
         // attach may write an older stamp over a newer one; the next attach then settles once more.
         pgd.stamp.store(now.to_u64(), Ordering::Relaxed);
@@ -115,7 +108,7 @@ impl<G: Geometry, F: Frames> ArchPgd for LateInit<G, F> {
         let root = self.slots.alloc_root()?;
         // SAFETY: made above, and handed to nobody yet.
         let stamp = unsafe { self.slots.reference().copy_populated(self.slots.of(root)) };
-        Ok(LatePgd { root, stamp: AtomicU64::new(stamp.to_u64()) })
+        Ok(LatePgd { root, stamp: AtomicU64::new(stamp.to_u64()), settling: Mutex::new(()) })
     }
 
     unsafe fn pgd_free(&self, pgd: LatePgd) {
@@ -124,15 +117,20 @@ impl<G: Geometry, F: Frames> ArchPgd for LateInit<G, F> {
     }
 
     #[inline]
-    fn pgd_init_late<R: Rcu>(&self, pgd: &LatePgd) {
+    fn pgd_init_late(&self, pgd: &LatePgd) {
         mm_visible_before_reference_read();
-        self.complete::<R>(pgd);
+        // SAFETY: an mm has one late init, and no CPU loads its PGD before that has ended.
+        self.bring_up(pgd, |slots| unsafe { self.slots.reference().complete(slots) });
     }
 
     #[inline]
-    fn pgd_attach<R: Rcu>(&self, pgd: &LatePgd) {
+    fn pgd_attach(&self, pgd: &LatePgd) {
         mm_visible_before_reference_read();
-        self.complete::<R>(pgd);
+        self.bring_up(pgd, |slots| {
+            let _settling = pgd.settling.lock();
+            // SAFETY: only slots that the reference has used; the lock is held.
+            unsafe { self.slots.reference().settle_used(slots) };
+        });
     }
 
     fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {

@@ -152,7 +152,7 @@ impl<G: Geometry, F: Frames> ArchPgd for Locked<G, F> {
                 // SAFETY: on the list, so it lives.
                 let table = unsafe { self.slots.of(root) };
                 for slot in range.clone() {
-                    // SAFETY: the caller is in a read-side section.
+                    // SAFETY: an updater's range has no private slots; `pgd_lock` is held.
                     unsafe { reference.settle(table, slot) };
                 }
             }

@@ -70,9 +70,8 @@ impl<G: Geometry, F: Frames> KernelSlots for Slots<G, F> {
         };
         // Below a large page there is nothing that others could be mapping.
         let sole = how != Replacement::Split;
-        let may_return = how == Replacement::Collapse;
         // SAFETY: the caller's promise; the new entry maps what the old one does.
-        let old = unsafe { self.reference().replace(slot, sole, may_return, change)? };
+        let old = unsafe { self.reference().replace(slot, sole, change)? };
         retired.push(slot, old.to_u64());
         Ok(retired)
     }
@@ -89,7 +88,7 @@ impl<G: Geometry, F: Frames> KernelSlots for Slots<G, F> {
 
     unsafe fn free_retired(&self, retired: Retired) {
         let tables = self.tables();
-        for &(slot, entry) in retired.entries() {
+        for &(_, entry) in retired.entries() {
             let entry = G::Word::from_u64(entry).expect("it came from an entry");
             if let Target::Table(table) = entry::target(tables.geometry(), G::SLOT_DEPTH, entry) {
                 if retired.behind() == Behind::Subtree {
@@ -98,7 +97,6 @@ impl<G: Geometry, F: Frames> KernelSlots for Slots<G, F> {
                 // SAFETY: the caller's promise: nothing leads to the table any more.
                 unsafe { tables.frames().put(table) };
             }
-            self.reference().grace_ended(slot);
         }
     }
 }

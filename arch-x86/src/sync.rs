@@ -20,6 +20,15 @@ fn reference_stored_before_walk() {
     smp_mb();
 }
 
+/// Orders a walker's finding of an mm before its reads of the reference.
+///
+/// Partner: `reference_stored_before_walk` of an updater whose walk has missed the mm. That updater may have returned, and this walker,
+/// who walks for an earlier change, must not bring the earlier entry. x86 needs no instruction for it: the lock of the PGD is a full barrier.
+#[inline(always)]
+fn mm_found_before_reference_read() {
+    smp_mb();
+}
+
 /// Settles the slots of `range` in every PGD that a CPU may load, flushes where that is due, and marks the slots synced.
 ///
 /// Every slot of the range is settled, not only those that this CPU changed: a slot that another
@@ -38,8 +47,10 @@ pub(crate) fn sync_global_pgds<G: Geometry, F: Frames>(
     walk.for_each_pgd(&mut |pgd| {
         // SAFETY: the walk keeps the PGD alive.
         let table = unsafe { slots.of(pgd.root()) };
+        let _settling = pgd.settling.lock();
+        mm_found_before_reference_read();
         for slot in range.clone() {
-            // SAFETY: a walk is a read-side section.
+            // SAFETY: an updater's range has no private slots; the lock is held.
             unsafe { reference.settle(table, slot) };
         }
     });

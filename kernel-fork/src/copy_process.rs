@@ -24,8 +24,8 @@ use kernel_task::process::{Process, ProcessRef};
 use kernel_task::task::{Task, TaskKind, TaskRef};
 use kernel_task::tasks::Tasks;
 use mm_generic::init_mm::InitMm;
-use mm_generic::mm::{MmUser, NewMmError};
-use mm_generic::publish::{NewMm, publish_again};
+use mm_generic::mm::NewMmError;
+use mm_generic::publish::{NewMm, SharedMm, publish_again};
 
 use crate::args::CloneArgs;
 use crate::error::ForkError;
@@ -59,7 +59,7 @@ enum ChildMm<K: TaskKernel> {
     /// `fork`: a copy that nobody can reach yet.
     New(NewMm<K>),
     /// `CLONE_VM`: the parent's.
-    Shared(MmUser<K>),
+    Shared(SharedMm<K>),
     /// A kernel thread's child.
     None,
 }
@@ -106,7 +106,7 @@ pub fn copy_process<K: ForkKernel>(
         let ChildMm::Shared(mm) = mm else {
             return Err(ForkError::NoMm { pid: parent.pid() });
         };
-        let task = insertion.insert_thread(mm)?;
+        let task = insertion.insert_thread(mm.into_user())?;
         store_tids(parent, args, &task);
         return Ok(RunnableTask(task));
     }
@@ -177,7 +177,7 @@ fn copy_mm<K: ForkKernel>(
         return Ok(ChildMm::None);
     }
     if flags.contains(CloneFlags::VM) {
-        return Ok(ChildMm::Shared(parents));
+        return Ok(ChildMm::Shared(SharedMm::of(parents)?));
     }
     let child = NewMm::new(init_mm).map_err(|error: NewMmError| ForkError::NewMm(error))?;
     child.copy_user_half(&parents)?;

@@ -4,6 +4,7 @@ use kernel_sync::OutOfHeap;
 use kernel_task::pid::{Pid, PidError};
 use kernel_task::process::JoinError;
 use mm_generic::mm::NewMmError;
+use mm_generic::publish::NotReady;
 use mm_generic::user::ForkMmError;
 use thiserror::Error;
 
@@ -37,6 +38,9 @@ pub enum ForkError<E> {
         /// The parent.
         pid: Pid,
     },
+    /// The parent's mm cannot be shared yet: the parent is being forked itself (`EAGAIN`).
+    #[error(transparent)]
+    NotReady(#[from] NotReady),
     /// The kernel could not copy a part of its own.
     #[error("a part of the task could not be copied")]
     Parts(E),

@@ -5,7 +5,7 @@
 //! a kernel root of its own (arm64's TTBR1) leaves every provided method alone: they are empty,
 //! inlined, and cost nothing.
 
-use kernel_sync::{OutOfHeap, Rcu};
+use kernel_sync::OutOfHeap;
 use thiserror::Error;
 
 use crate::frames::{Frame, OutOfFrames};
@@ -118,17 +118,16 @@ pub trait ArchPgd: Send + Sync + Sized + 'static {
     ///
     /// Called in fork and exec, after the mm was published and before the PGD is loaded anywhere.
     /// An implementation starts with a full barrier, so that either this call sees an updater's
-    /// reference entry or that updater's walk sees the mm. `R` is the RCU that retired tables are freed by: what is read of the
-    /// reference and not yet stored is held in a read-side section of it.
+    /// reference entry or that updater's walk sees the mm. Once per PGD; no CPU loads it before this has returned.
     #[inline(always)]
-    fn pgd_init_late<R: Rcu>(&self, _pgd: &Self::Pgd) {}
+    fn pgd_init_late(&self, _pgd: &Self::Pgd) {}
 
     /// Completes the kernel half of a PGD that has just become visible to walkers anew.
     ///
     /// Called when an mm that no task may have had during an earlier walk gets a task again:
-    /// `kthread_use_mm`, and a process made with `CLONE_VM`. Other CPUs may have the PGD loaded.
+    /// `kthread_use_mm`, and a process made with `CLONE_VM`. Its late init has ended, and other CPUs may have the PGD loaded.
     #[inline(always)]
-    fn pgd_attach<R: Rcu>(&self, _pgd: &Self::Pgd) {}
+    fn pgd_attach(&self, _pgd: &Self::Pgd) {}
 
     /// Makes the kernel's own tables cover `range`: stores the missing top-level entries in the
     /// reference PGD, and takes a share in each. Nothing is handed out before [`ArchPgd::sync_global_pgds`] has returned.

@@ -39,7 +39,7 @@ pub trait KernelSlots: Send + Sync {
     /// [`KernelSlots::free_retired`].
     unsafe fn retire(&self, range: KernelRange, retired: &mut Retired);
 
-    /// Frees the tables behind entries that were replaced or retired, and notes that their grace period has ended.
+    /// Frees the tables behind entries that were replaced or retired.
     ///
     /// # Safety
     ///

@@ -11,7 +11,8 @@
 //!
 //! An mm that already is in use becomes visible to walkers *again* when it gets a task that a walk
 //! under way may already have passed by: `kthread_use_mm`, and `CLONE_VM` without `CLONE_THREAD`. That
-//! is a publication like any other: [`publish_again`] and [`AttachedMm::init_late`].
+//! is a publication like any other: [`publish_again`] and [`AttachedMm::init_late`]. It begins with a [`SharedMm`], which is
+//! to be had only of an mm whose own late init has ended: that one has the PGD to itself, but for walkers.
 
 #[cfg_attr(
     not(feature = "pgd-init-late"),
@@ -89,20 +90,44 @@ impl<K: Kernel> PublishedMm<K> {
     #[inline]
     pub fn init_late(self) -> ReadyMm<K> {
         #[cfg(feature = "pgd-init-late")]
-        self.0.init_mm().arch().pgd_init_late::<K::Rcu>(self.0.pgd());
+        self.0.init_mm().arch().pgd_init_late(self.0.pgd());
         self.0.set_stage(Stage::Ready);
         ReadyMm(self.0)
+    }
+}
+
+/// A share in an mm that has been late-initialised, to be published through one more task.
+pub struct SharedMm<K: Kernel>(MmUser<K>);
+
+impl<K: Kernel> SharedMm<K> {
+    /// Looks whether `mm` is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`NotReady`] while the fork or exec that made it has not come to the end of its late init.
+    #[inline]
+    pub fn of(mm: MmUser<K>) -> Result<Self, NotReady> {
+        match mm.stage() {
+            Stage::Ready => Ok(Self(mm)),
+            stage => Err(NotReady { stage }),
+        }
+    }
+
+    /// The share itself, for a thread of a process that walkers find already.
+    #[must_use]
+    pub fn into_user(self) -> MmUser<K> {
+        self.0
     }
 }
 
 /// Makes an mm that is already in use visible through one more task.
 #[inline]
 pub fn publish_again<K: Kernel, P: PublicationPoint<K>>(
-    mm: MmUser<K>,
+    mm: SharedMm<K>,
     point: P,
 ) -> (AttachedMm<K>, P::Published) {
-    let attached = AttachedMm(mm.grab());
-    let published = point.publish(mm);
+    let attached = AttachedMm(mm.0.grab());
+    let published = point.publish(mm.0);
     (attached, published)
 }
 
@@ -115,8 +140,7 @@ impl<K: Kernel> AttachedMm<K> {
     #[inline]
     pub fn init_late(self) -> ReadyMm<K> {
         #[cfg(feature = "pgd-init-late")]
-        self.0.init_mm().arch().pgd_attach::<K::Rcu>(self.0.pgd());
-        self.0.set_stage(Stage::Ready);
+        self.0.init_mm().arch().pgd_attach(self.0.pgd());
         ReadyMm(self.0)
     }
 }
@@ -124,9 +148,9 @@ impl<K: Kernel> AttachedMm<K> {
 /// An mm that a CPU may load: published, and complete from its late init on.
 pub struct ReadyMm<K: Kernel>(MmRef<K>);
 
-/// An mm was to be loaded before its late init.
+/// An mm was to be loaded or attached before its late init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("mm is {stage:?}; only a Ready one can be loaded")]
+#[error("mm is {stage:?}; only a Ready one can be loaded or attached")]
 pub struct NotReady {
     /// How far the mm had come.
     pub stage: Stage,

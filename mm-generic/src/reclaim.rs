@@ -1,15 +1,14 @@
 //! A kernel range given back: its pages unmapped, and its top-level entries gone from every PGD.
 //!
 //! Linux never clears a kernel top-level entry, and leaks the tables at memory hot-remove: a fork that has read the entry
-//! could store it after the walk that cleared it. Here the entry becomes a tombstone, which a late init can neither
-//! overlook nor undo; see [`mod@crate::reference`].
+//! could store it after the walk that cleared it. Here it cannot; see [`mod@crate::reference`].
 //!
 //! A top-level slot is large, and several ranges may lie in one. Each growth has a share in the slots of its range, and the entry
 //! goes with the last share. The order is
 //!
 //! ```text
 //! unmap the pages              the reference's tables are everybody's
-//! tombstone in the reference   generation += 1
+//! clear it in the reference    generation += 1
 //! FULL BARRIER (B)
 //! walk all mms: tasks, CPUs    settle the slots
 //! flush every CPU              pages, paging-structure caches
@@ -17,8 +16,8 @@
 //! a grace period later: free the tables
 //! ```
 //!
-//! The slot may be grown into again as soon as the tombstone is stored, by any CPU: the growth then walks and flushes itself
-//! before it hands the address out, and the new table is not one that is still waiting for its grace period.
+//! The slot may be grown into again as soon as it is clear, by any CPU: the growth then walks and flushes itself before it hands the
+//! address out.
 
 use core::ops::ControlFlow;
 

@@ -3,10 +3,10 @@
 //! # States of a slot
 //!
 //! A slot of the kernel half is *empty*, *populated* (the reference holds an entry; some PGDs may hold none, or an older
-//! one), *synced* (a walk that began after its last change has ended, and where an older entry was live, TLBs have been
-//! flushed since: no CPU translates through anything but the reference's entry), or *reclaimed* (the reference holds a
-//! tombstone; some PGDs may hold an older entry). A *private* slot belongs to each mm (x86's LDT remap); it stays empty
-//! here for ever and nothing below touches it.
+//! one), or *synced* (a walk that began after its last change has ended, and where an older entry was live, TLBs have been
+//! flushed since: no CPU translates through anything but the reference's entry). An empty slot is none, whether it was never used or
+//! has been reclaimed; some PGDs may still hold an older entry then. A *private* slot belongs to each mm (x86's LDT remap); it
+//! stays empty here for ever and nothing below touches it.
 //!
 //! # Transitions
 //!
@@ -14,40 +14,40 @@
 //! take and that is not held over a walk. The store is followed by a bump of the generation; both are release
 //! stores, so who sees the generation sees the entry.
 //!
-//! * empty or reclaimed -> populated: [`ReferencePgd::populate`]. Each growth also takes a *share* in every slot of its
-//!   range, new or not.
-//! * populated -> populated: [`ReferencePgd::replace`] stores another entry, for the only owner of a share.
-//! * populated -> reclaimed: [`ReferencePgd::retire`] gives shares back, and stores a tombstone where none is left.
+//! * empty -> populated: [`ReferencePgd::populate`]. Each growth also takes a *share* in every slot of its range, new or not.
+//! * populated -> populated: [`ReferencePgd::replace`] stores another entry.
+//! * populated -> empty: [`ReferencePgd::retire`] gives shares back, and clears the slots where none is left.
 //! * populated -> synced: [`ReferencePgd::mark_synced`], after a full barrier, a complete walk, and a flush where one is
 //!   due. Several updaters may walk for one slot at once; whoever finds a slot not synced helps by walking (and
 //!   flushing) himself, and waits for nobody. Who marks says which generation his walk began with, and a slot that has
 //!   changed since is left to whoever changed it.
 //!
-//! # One step for all: settle
+//! # Two ways to bring a PGD up to the reference
 //!
-//! Late init, attach and walks bring one slot of one PGD up to the reference in the same way:
+//! **A PGD that no CPU has ever loaded** is completed by the one late init of its mm, without a lock, while walkers may be at it:
+//! [`ReferencePgd::complete`]. What the slot holds was copied long ago; its table may have been freed since, and the
+//! frame may be a table again, even the reference's for this very slot. So nothing is compared with it. Late init throws it out and then
+//! exchanges only against what it has put there itself:
 //!
 //! ```text
-//! settle(dst, ref):  cur = dst                     the PGD first
-//!                    loop: v = ref                 the reference second
-//!                          v == none or v == cur: done
-//!                          compare-exchange dst: cur -> v    done, or cur = what was found
+//! complete(dst, ref):  swap dst: UNSETTLED         the PGD first
+//!                      v = ref                     the reference second
+//!                      compare-exchange dst: UNSETTLED -> v
 //! ```
 //!
-//! The exchange succeeds only if `dst` still holds `cur`, and the reference was read after `cur`. So a slot of a PGD follows the
-//! reference's history and never goes back, *as long as no value comes back within one settle*:
+//! If the exchange fails, a walker has been there since the swap, and has read the reference after it saw UNSETTLED.
 //!
-//! * Tables are freed, and their frames can be entries again, only a grace period after their entry was
-//!   replaced or retired; a settle whose values were read of the reference is a read-side section.
-//! * A tombstone is another value in every generation. A plain zero would be none again, and a late init that has read the old
-//!   entry before it was cleared, and none of its own slot, would bring it back after the walk. For the same reason a
-//!   walk stores tombstones over none, too.
-//! * A large page's entry does come back (split, collapse). [`ReferencePgd::replace`] refuses a value that may, while a value
-//!   of that slot is within its grace period.
+//! **A PGD that a CPU may have loaded** is brought up by walkers and by attach, one at a time, under a lock of that PGD's own that fork,
+//! exec and exit never take: [`ReferencePgd::settle`]. It exchanges what it found for what the reference holds, because late init,
+//! which takes no lock, may come in between.
+//!
+//! The lock orders those who bring entries to one PGD: an updater does not return while another walker is inside that PGD with
+//! something older. Without it, a walker that is held up between its two reads and its exchange could undo a later change, for frames
+//! come back: what a PGD holds and what the reference holds may be equal, and mean two lives of one frame.
 //!
 //! # The race
 //!
-//! CPU A forks, CPU B changes slot `s` of the kernel half from `v1` (or none) to `v2`:
+//! CPU A forks, CPU B changes slot `s` of the kernel half from `v1` (or none) to `v2` (or none):
 //!
 //! ```text
 //! CPU A                                       CPU B
@@ -56,18 +56,22 @@
 //! a3 publish the mm                           b3 walk all mms: settle s in each
 //! a4 full barrier (A)                         b4 flush, if v1 was live; s is synced
 //! a5 generation == stamp? done.
-//!    otherwise settle all slots
+//!    otherwise complete all slots
 //! a6 load into CR3
 //! ```
 //!
 //! If B's walk misses the mm (b3 before a3), then a4 is ordered after b2, because otherwise b3 would
 //! see a3. So a5 sees b1: the generation differs from the stamp unless a1 already saw the bump, in
-//! which case a2 copied `v2`. Otherwise a5 settles `s`: the PGD holds `v1` or none, and the reference `v2`. Either way the PGD has
-//! `v2` before any CPU loads it. If the walk does not miss the mm, it settles `s` itself, and a late init that read `v1`
-//! earlier fails in its compare-exchange.
+//! which case a2 copied `v2`. Otherwise a5 completes `s` from the reference, which holds `v2`. Either way the PGD has
+//! `v2` before any CPU loads it. If the walk does not miss the mm, it settles `s` itself, and a late init that has read `v1`
+//! fails in its exchange, or is undone by the walk, which comes behind.
 //!
 //! With either barrier weakened to acquire and release, a5 may miss b1 while b3 misses a3, and the
 //! update is lost. `tests-host` explores both, and both weakened forms, with loom.
+//!
+//! A third CPU W may be walking for an earlier change of `s`, and find the mm that B missed. It must not bring `v1`: a full barrier
+//! stands between a walker's finding an mm and its reading the reference ([`crate::arch::PgdWalk`]'s users say where). On x86 the
+//! PGD's lock is one.
 
 mod update;
 
@@ -94,7 +98,7 @@ pub struct ReferencePgd<W: Word> {
     set_by_mmu: u64,
     /// Slots with a live entry: what `pgd_alloc` copies.
     populated: SlotSet,
-    /// Slots that have ever held an entry: what late init settles. Nothing leaves it, for a PGD may hold an
+    /// Slots that have ever held an entry: what late init completes. Nothing leaves it, for a PGD may hold an
     /// entry that the reference has lost.
     used: SlotSet,
     synced: SlotSet,
@@ -273,7 +277,7 @@ impl<W: Word> ReferencePgd<W> {
             let mut members = members;
             while members != 0 {
                 let slot = members.trailing_zeros() as usize;
-                // An old entry, the new one or a tombstone: whichever it is, the stamp tells late init whether that is enough.
+                // An older entry, the newest, or none: whichever it is, the stamp tells late init whether that is enough.
                 let entry = W::load(&from[slot], Ordering::Acquire);
                 W::store(&to[slot], entry, Ordering::Relaxed);
                 members &= members - 1;
@@ -286,11 +290,38 @@ impl<W: Word> ReferencePgd<W> {
     #[inline]
     fn is_same(&self, one: W, other: W) -> bool {
         let differing = one.to_u64() ^ other.to_u64();
-        // Tombstones count in those bits.
         differing == 0 || (differing & !self.set_by_mmu == 0 && one.is_live() && other.is_live())
     }
 
-    /// Settles every slot that the reference has ever used, in a table that other CPUs may be settling too.
+    /// Completes every slot that the reference has ever used, in a table that no CPU has loaded. Walkers may settle it meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// When `table` is shorter than the reference.
+    ///
+    /// # Safety
+    ///
+    /// No CPU has `table` loaded before this returns, and nobody else completes it.
+    pub unsafe fn complete(&self, table: &[W::Atomic]) {
+        self.used.for_each(|slot| {
+            // The PGD first, the reference second. Acquire: what is read of the reference is not read earlier. Release: a walker that
+            // finds UNSETTLED has everything that this CPU has seen of the reference.
+            W::swap(&table[slot], W::UNSETTLED, Ordering::AcqRel);
+            // Acquire pairs with the release store of the updater: the table behind the entry is initialised.
+            let entry = W::load(&self.slots[slot], Ordering::Acquire);
+            // Release: a CPU that finds the entry in this PGD finds the table behind it initialised. The outcome does not
+            // matter: on failure a walker has brought the reference's entry.
+            let _ = W::compare_exchange(
+                &table[slot],
+                W::UNSETTLED,
+                entry,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+        });
+    }
+
+    /// Settles every slot that the reference has ever used.
     ///
     /// # Panics
     ///
@@ -304,10 +335,7 @@ impl<W: Word> ReferencePgd<W> {
         self.used.for_each(|slot| unsafe { self.settle(table, slot) });
     }
 
-    /// Brings one slot of `table` up to what the reference holds; leaves it alone if the reference has never used it.
-    ///
-    /// Never a plain store: another CPU may have brought a newer value meanwhile, and what
-    /// it put there must not be overwritten by what this CPU read earlier.
+    /// Brings one slot of `table`, which CPUs may have loaded, up to what the reference holds.
     ///
     /// # Panics
     ///
@@ -315,25 +343,26 @@ impl<W: Word> ReferencePgd<W> {
     ///
     /// # Safety
     ///
-    /// The caller is in a read-side section of the RCU that frees the tables behind retired entries.
+    /// * `slot` is no private slot: the reference holds an entry there, or has held one.
+    /// * Nobody else settles `table` at the same time.
     #[inline]
     pub unsafe fn settle(&self, table: &[W::Atomic], slot: usize) {
-        // The PGD first, the reference second: the exchange below succeeds only where the PGD still holds what it held
-        // before the reference was read. Acquire keeps the two in order.
+        // The PGD first, the reference second: what late init knew when it put UNSETTLED there, the reference shows. Acquire
+        // keeps the two in order.
         let mut current = W::load(&table[slot], Ordering::Acquire);
         loop {
             // Acquire pairs with the release store of the updater: the table behind the entry is initialised.
             let entry = W::load(&self.slots[slot], Ordering::Acquire);
-            if entry == W::NONE || self.is_same(entry, current) {
+            if self.is_same(entry, current) {
                 return;
             }
-            // Release: a CPU that finds the entry in this PGD finds the table behind it initialised.
-            // Acquire: on failure the reference is read again, and not earlier than what was found here.
+            // An exchange, never a store: late init takes no lock. Release: a CPU that finds the entry in this PGD finds the
+            // table behind it initialised. Acquire: the reference is read again, and not earlier than what was found here.
             match W::compare_exchange(
                 &table[slot],
                 current,
                 entry,
-                Ordering::AcqRel,
+                Ordering::Release,
                 Ordering::Acquire,
             ) {
                 Ok(_) => return,

@@ -29,8 +29,7 @@ impl<K: Kernel> InitMm<K> {
     ///
     /// # Errors
     ///
-    /// See [`ReplaceError`]. Where it is [`Refusal::InGrace`](crate::reference::Refusal::InGrace), the same call succeeds
-    /// after a grace period.
+    /// See [`ReplaceError`].
     pub fn replace(
         &'static self,
         range: &mut SyncedRange,

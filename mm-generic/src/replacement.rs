@@ -34,7 +34,7 @@ pub enum ReplaceError {
         /// The address.
         addr: u64,
     },
-    /// The slot is another growth's too, or has changed just now.
+    /// The slot is another growth's too.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// No large page can stand in a slot of this geometry.

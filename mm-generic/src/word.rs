@@ -1,6 +1,7 @@
 //! A page-table entry as the protocol sees it: one machine word that is either none or something.
 
 use kernel_sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use static_assertions::const_assert;
 
 use crate::frames::{Frame, Frames};
 
@@ -15,15 +16,14 @@ pub trait Word: Copy + Eq + Send + Sync + core::fmt::Debug + 'static {
     /// The empty entry: all bits zero (`pgd_none`).
     const NONE: Self;
 
-    /// What a slot holds after its entry has been reclaimed: not live, not [`Word::NONE`], and another value for every
-    /// generation of the reference (of 32 bits, for 2^30 of them on end).
+    /// What late init puts into a slot before it reads the reference: neither live, nor [`Word::NONE`], nor ever in a reference.
     ///
-    /// All bits above the generation are set, so that a processor which speculates through an entry that is not
-    /// present (L1TF, CVE-2018-3620) goes by a physical address where no memory is.
-    fn tombstone(generation: u64) -> Self;
+    /// All bits but the lowest are set, so that a processor which speculates through an entry that is not present (L1TF,
+    /// CVE-2018-3620) goes by a physical address where no memory is.
+    const UNSETTLED: Self;
 
     /// Tells whether the MMU follows the entry: bit 0 on every architecture whose entries have this form (x86's present
-    /// bit, arm64's and RISC-V's valid bit). Neither [`Word::NONE`] nor a tombstone is live.
+    /// bit, arm64's and RISC-V's valid bit). Neither [`Word::NONE`] nor [`Word::UNSETTLED`] is live.
     fn is_live(self) -> bool;
 
     /// Loads an entry.
@@ -66,11 +66,7 @@ macro_rules! word {
 
             const NONE: Self = 0;
 
-            #[inline]
-            fn tombstone(generation: u64) -> Self {
-                // Bit 0 is clear; the topmost is set, whatever the generation is.
-                !((generation as Self & (Self::MAX >> 2)) << 1 | 1)
-            }
+            const UNSETTLED: Self = !1;
 
             #[inline]
             fn is_live(self) -> bool {
@@ -124,29 +120,6 @@ macro_rules! word {
 word!(u32, AtomicU32, table32);
 word!(u64, AtomicU64, table64);
 
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    fn tombstones_are_distinct_and_dead<W: Word>() {
-        let generations = [0, 1, 2, 1000, u64::from(u32::MAX >> 2)];
-        for (index, &generation) in generations.iter().enumerate() {
-            let tombstone = W::tombstone(generation);
-            assert!(!tombstone.is_live() && tombstone != W::NONE, "{tombstone:?}");
-            for &other in &generations[..index] {
-                assert_ne!(tombstone, W::tombstone(other), "{generation} and {other}");
-            }
-        }
-        for generation in [u64::from(u32::MAX), u64::MAX >> 1, u64::MAX] {
-            let tombstone = W::tombstone(generation);
-            assert!(!tombstone.is_live() && tombstone != W::NONE, "{tombstone:?}");
-        }
-    }
-
-    #[test]
-    fn a_tombstone_is_neither_none_nor_live_nor_that_of_another_generation() {
-        tombstones_are_distinct_and_dead::<u32>();
-        tombstones_are_distinct_and_dead::<u64>();
-        assert!(!u64::NONE.is_live() && 0x1003_u32.is_live());
-    }
-}
+// Not live, and not none.
+const_assert!(u32::UNSETTLED & 1 == 0 && u32::UNSETTLED != u32::NONE);
+const_assert!(u64::UNSETTLED & 1 == 0 && u64::UNSETTLED != u64::NONE);

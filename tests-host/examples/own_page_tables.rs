@@ -19,7 +19,7 @@ use kernel_fork::args::CloneArgs;
 use kernel_fork::copy_process::{copy_process, first_process};
 use kernel_fork::exit::{exit, reap};
 use kernel_sync::atomic::{AtomicU64, Ordering};
-use kernel_sync::{Rcu, smp_mb};
+use kernel_sync::{Mutex, smp_mb};
 use kernel_task::process::ExitStatus;
 use kernel_task::task::{Task, TaskRef};
 use kernel_task::tasks::Tasks;
@@ -196,6 +196,8 @@ struct SharedRoot {
     tables: OwnTables,
     root: Frame,
     reference: ReferencePgd<u64>,
+    /// Held by whoever brings entries to PGDs that CPUs may have loaded.
+    settling: Mutex<()>,
 }
 
 impl SharedRoot {
@@ -211,7 +213,7 @@ impl SharedRoot {
         }
         let reference = ReferencePgd::adopt(kernel_half, Vec::new(), 0).expect("256 slots");
         let tables = OwnTables { frames, kernel_root: None, user_end: HALF as u64 * SLOT };
-        Ok(Self { tables, root, reference })
+        Ok(Self { tables, root, reference, settling: Mutex::new(()) })
     }
 
     fn kernel_half_of(&self, pgd: Frame) -> &[AtomicU64] {
@@ -257,16 +259,18 @@ impl ArchPgd for SharedRoot {
     }
 
     /// What was populated after `pgd_alloc` and before a walk could find the mm.
-    fn pgd_init_late<R: Rcu>(&self, pgd: &Frame) {
+    fn pgd_init_late(&self, pgd: &Frame) {
         // Publication before, reads of the reference behind; partner of the one in `sync_global_pgds`.
         smp_mb();
-        let _section = R::read_lock();
-        // SAFETY: this is a read-side section.
-        unsafe { self.reference.settle_used(self.kernel_half_of(*pgd)) };
+        // SAFETY: no CPU loads the PGD before this has returned.
+        unsafe { self.reference.complete(self.kernel_half_of(*pgd)) };
     }
 
-    fn pgd_attach<R: Rcu>(&self, pgd: &Frame) {
-        self.pgd_init_late::<R>(pgd);
+    fn pgd_attach(&self, pgd: &Frame) {
+        smp_mb();
+        let _settling = self.settling.lock();
+        // SAFETY: only slots that the reference has used; the lock is held.
+        unsafe { self.reference.settle_used(self.kernel_half_of(*pgd)) };
     }
 
     fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {
@@ -292,9 +296,11 @@ impl ArchPgd for SharedRoot {
         let walked_from = self.reference.stamp();
         // Reference stored before, task list read behind; partner of the one in `pgd_init_late`.
         smp_mb();
+        // One lock for all PGDs, which fork, exec and exit never take; arch-x86 has one for each.
+        let _settling = self.settling.lock();
         walk.for_each_pgd(&mut |pgd| {
             for slot in Self::slots(range) {
-                // SAFETY: a walk is a read-side section.
+                // SAFETY: an updater's range has no private slots; the lock is held.
                 unsafe { self.reference.settle(self.kernel_half_of(*pgd), slot) };
             }
         });

@@ -11,7 +11,7 @@
 
 use std::cell::RefCell;
 
-use kernel_sync::{OutOfHeap, Rcu};
+use kernel_sync::OutOfHeap;
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::Frame;
 use mm_generic::kernel::{Kernel, RcuGuard};
@@ -181,15 +181,15 @@ impl<A: ArchPgd> ArchPgd for Interposed<A> {
         unsafe { self.0.pgd_free(pgd) };
     }
 
-    fn pgd_init_late<R: Rcu>(&self, pgd: &A::Pgd) {
+    fn pgd_init_late(&self, pgd: &A::Pgd) {
         pass(Point::Published);
-        self.0.pgd_init_late::<R>(pgd);
+        self.0.pgd_init_late(pgd);
         pass(Point::Completed);
     }
 
-    fn pgd_attach<R: Rcu>(&self, pgd: &A::Pgd) {
+    fn pgd_attach(&self, pgd: &A::Pgd) {
         pass(Point::Published);
-        self.0.pgd_attach::<R>(pgd);
+        self.0.pgd_attach(pgd);
         pass(Point::Completed);
     }
 

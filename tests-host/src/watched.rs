@@ -21,9 +21,7 @@ impl Word for Watched {
 
     const NONE: Self = Self(0);
 
-    fn tombstone(generation: u64) -> Self {
-        Self(u64::tombstone(generation))
-    }
+    const UNSETTLED: Self = Self(u64::UNSETTLED);
 
     fn is_live(self) -> bool {
         self.0.is_live()

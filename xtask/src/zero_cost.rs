@@ -49,24 +49,24 @@ struct Edit {
 const WITHOUT_HOOKS: [Edit; 4] = [
     Edit {
         file: "mm-generic/src/arch.rs",
-        find: "    #[inline(always)]\n    fn pgd_init_late<R: Rcu>(&self, _pgd: &Self::Pgd) {}\n",
+        find: "    #[inline(always)]\n    fn pgd_init_late(&self, _pgd: &Self::Pgd) {}\n",
         replace: "\n\n",
     },
     Edit {
         file: "mm-generic/src/arch.rs",
-        find: "    #[inline(always)]\n    fn pgd_attach<R: Rcu>(&self, _pgd: &Self::Pgd) {}\n",
+        find: "    #[inline(always)]\n    fn pgd_attach(&self, _pgd: &Self::Pgd) {}\n",
         replace: "\n\n",
     },
     Edit {
         file: "mm-generic/src/publish.rs",
         find: "        #[cfg(feature = \"pgd-init-late\")]\n        \
-               self.0.init_mm().arch().pgd_init_late::<K::Rcu>(self.0.pgd());\n",
+               self.0.init_mm().arch().pgd_init_late(self.0.pgd());\n",
         replace: "\n\n",
     },
     Edit {
         file: "mm-generic/src/publish.rs",
         find: "        #[cfg(feature = \"pgd-init-late\")]\n        \
-               self.0.init_mm().arch().pgd_attach::<K::Rcu>(self.0.pgd());\n",
+               self.0.init_mm().arch().pgd_attach(self.0.pgd());\n",
         replace: "\n\n",
     },
 ];
@@ -76,8 +76,8 @@ const WITH_A_NOP: [(Edit, &[&str]); 2] = [
     (
         Edit {
             file: "mm-generic/src/arch.rs",
-            find: "fn pgd_init_late<R: Rcu>(&self, _pgd: &Self::Pgd) {}",
-            replace: "fn pgd_init_late<R: Rcu>(&self, _pgd: &Self::Pgd) { unsafe { core::arch::asm!(\"nop\", \
+            find: "fn pgd_init_late(&self, _pgd: &Self::Pgd) {}",
+            replace: "fn pgd_init_late(&self, _pgd: &Self::Pgd) { unsafe { core::arch::asm!(\"nop\", \
                       options(nomem, nostack, preserves_flags)) } }",
         },
         &["fork_path", "copy_process_path", "exec_path"],
@@ -85,8 +85,8 @@ const WITH_A_NOP: [(Edit, &[&str]); 2] = [
     (
         Edit {
             file: "mm-generic/src/arch.rs",
-            find: "fn pgd_attach<R: Rcu>(&self, _pgd: &Self::Pgd) {}",
-            replace: "fn pgd_attach<R: Rcu>(&self, _pgd: &Self::Pgd) { unsafe { core::arch::asm!(\"nop\", \
+            find: "fn pgd_attach(&self, _pgd: &Self::Pgd) {}",
+            replace: "fn pgd_attach(&self, _pgd: &Self::Pgd) { unsafe { core::arch::asm!(\"nop\", \
                       options(nomem, nostack, preserves_flags)) } }",
         },
         &["attach_path", "copy_process_path", "use_mm_path"],

@@ -37,10 +37,8 @@ use arch_x86::slots::Slots;
 use benches::pairs::Spread;
 use benches::ring::RingFrames;
 use benches::session::{Axes, Match, Mode, Session};
-use hosted::cpu::{HostCpu, HostRcu};
 use kernel_sync::atomic::{AtomicU64, Ordering};
 use kernel_sync::smp_mb;
-use kernel_task::epoch::EpochDomain;
 use mm_generic::arch::ArchPgd;
 use mm_generic::frames::{Frame, Frames};
 
@@ -59,9 +57,6 @@ const COLD_CHUNK: u64 = 16;
 const FRAMES: usize = 256 + 1 + COLD_CHUNK as usize + 1;
 
 fn main() {
-    // Late init that finds a change enters a read-side section, and a section is a CPU's.
-    let domain = EpochDomain::new();
-    let _cpu = HostCpu::online(&domain);
     let axes = Axes { x: "slots", y: "ns per PGD", from_ns: |ns, _| ns };
     let mut session = Session::begin("kernel_half", axes, |criterion| criterion);
     let slots: &[u64] =
@@ -235,7 +230,7 @@ fn grow<A: ArchPgd>(arch: &A, slot: u64) {
 #[inline(always)]
 fn make_late(arch: &Late) -> LatePgd {
     let pgd = arch.pgd_alloc().expect("a ring has no end");
-    arch.pgd_init_late::<HostRcu>(&pgd);
+    arch.pgd_init_late(&pgd);
     pgd
 }
 
@@ -371,7 +366,7 @@ fn grown_meanwhile(session: &mut Session, caches: Caches, x: u64) {
         ground.frames.open();
         grow(&arch, x - 1);
         let evict = |index: usize| ground.evict(&arch, pgds[index].root());
-        let late = caches.time(n, evict, |index| arch.pgd_init_late::<HostRcu>(&pgds[index]));
+        let late = caches.time(n, evict, |index| arch.pgd_init_late(&pgds[index]));
         ground.check(&arch, pgds[0].root(), x);
         (alloc, late)
     };
@@ -400,7 +395,7 @@ fn late_init_alone(session: &mut Session, caches: Caches) {
     // What the PGD's structure says was written a moment ago, by `pgd_alloc`; it is not cold.
     let pgd = arch.pgd_alloc().expect("a ring has no end");
     let evict = |_| ground.evict(&arch, pgd.root());
-    let late = |n| caches.time(n, evict, |_| arch.pgd_init_late::<HostRcu>(black_box(&pgd)));
+    let late = |n| caches.time(n, evict, |_| arch.pgd_init_late(black_box(&pgd)));
     let of = Match { group: caches.name(), variant: "init late", base: "fence, load", x: 16 };
     session.compare(of, caches.chunk(CHUNK), late, |n| floor(&arch, &ground, caches, n));
 }

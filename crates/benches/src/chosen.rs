@@ -14,7 +14,7 @@ use arch_x86::tables::Tables;
 use hosted::cpu::this_cpu;
 use hosted::frames::HostFrames;
 use kernel_sync::atomic::{AtomicU64, Ordering};
-use kernel_sync::{Rcu, smp_mb};
+use kernel_sync::smp_mb;
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::Frame;
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
@@ -231,15 +231,15 @@ impl ArchPgd for Chosen {
         }
     }
 
-    fn pgd_init_late<R: Rcu>(&self, pgd: &ChosenPgd) {
+    fn pgd_init_late(&self, pgd: &ChosenPgd) {
         if let (Arch::Late(arch), ChosenPgd::Late(pgd)) = (&self.arch, pgd) {
-            arch.pgd_init_late::<R>(pgd);
+            arch.pgd_init_late(pgd);
         }
     }
 
-    fn pgd_attach<R: Rcu>(&self, pgd: &ChosenPgd) {
+    fn pgd_attach(&self, pgd: &ChosenPgd) {
         if let (Arch::Late(arch), ChosenPgd::Late(pgd)) = (&self.arch, pgd) {
-            arch.pgd_attach::<R>(pgd);
+            arch.pgd_attach(pgd);
         }
     }
 

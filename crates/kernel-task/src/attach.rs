@@ -20,7 +20,7 @@
 
 use mm_generic::loaded::LoadedMm;
 use mm_generic::mm::MmUser;
-use mm_generic::publish::publish_again;
+use mm_generic::publish::{NotReady, SharedMm, publish_again};
 use thiserror::Error;
 
 use crate::kernel::TaskKernel;
@@ -42,6 +42,14 @@ pub enum AttachError {
         /// The task.
         pid: Pid,
     },
+    /// The mm has not been late-initialised yet.
+    #[error("kernel thread {pid} cannot use an mm: {source}")]
+    NotReady {
+        /// The task.
+        pid: Pid,
+        /// How far the mm had come.
+        source: NotReady,
+    },
     /// The thread has no mm attached.
     #[error("kernel thread {pid} uses no mm")]
     NotAttached {
@@ -54,7 +62,7 @@ pub enum AttachError {
 ///
 /// # Errors
 ///
-/// [`AttachError::NotKernelThread`], [`AttachError::AlreadyAttached`].
+/// [`AttachError::NotKernelThread`], [`AttachError::AlreadyAttached`], [`AttachError::NotReady`].
 ///
 /// # Safety
 ///
@@ -71,6 +79,7 @@ pub unsafe fn kthread_use_mm<K: TaskKernel>(
     if task.lock_mm().is_some() {
         return Err(AttachError::AlreadyAttached { pid });
     }
+    let mm = SharedMm::of(mm).map_err(|source| AttachError::NotReady { pid, source })?;
     let (attached, _none) = publish_again(mm, TaskMm(task));
     // SAFETY: the caller's promise; the task holds the mm until it is detached by itself.
     unsafe { loaded.switch_mm(attached.init_late()) };

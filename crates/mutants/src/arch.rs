@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use arch_x86::geometry::Geometry;
 use arch_x86::slots::Slots;
 use arch_x86::tables::Tables;
-use kernel_sync::Rcu;
+use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicU64, Ordering, fence};
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::{Frame, Frames};
@@ -26,6 +26,7 @@ pub struct MutantArch<G: Geometry, F: Frames> {
 pub struct MutantPgd {
     root: Frame,
     stamp: AtomicU64,
+    settling: Mutex<()>,
 }
 
 impl<G: Geometry, F: Frames> MutantArch<G, F> {
@@ -64,17 +65,15 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
         }
     }
 
-    fn complete<R: Rcu>(&self, pgd: &MutantPgd) {
+    /// Calls `bring` with the slots of `pgd` if the reference has changed since they were last brought up to it.
+    fn bring_up(&self, pgd: &MutantPgd, bring: impl FnOnce(&[<G::Word as Word>::Atomic])) {
         self.barrier(Mutant::ForkBarrierGone, Mutant::ForkBarrierWeak);
-        let reference = self.slots.reference();
-        let now = reference.stamp();
+        let now = self.slots.reference().stamp();
         if now == Stamp::from_u64(pgd.stamp.load(Ordering::Relaxed)) {
             return;
         }
-        let _section = R::read_lock();
-        let now = reference.stamp();
-        // SAFETY: the caller keeps the PGD alive, and this is a read-side section.
-        unsafe { reference.settle_used(self.slots.of(pgd.root)) };
+        // SAFETY: the caller keeps the PGD alive.
+        bring(unsafe { self.slots.of(pgd.root) });
         pgd.stamp.store(now.to_u64(), Ordering::Relaxed);
     }
 }
@@ -107,7 +106,7 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
         if self.is(Mutant::StampAfterCopy) {
             stamp = reference.stamp();
         }
-        Ok(MutantPgd { root, stamp: AtomicU64::new(stamp.to_u64()) })
+        Ok(MutantPgd { root, stamp: AtomicU64::new(stamp.to_u64()), settling: Mutex::new(()) })
     }
 
     unsafe fn pgd_free(&self, pgd: MutantPgd) {
@@ -115,17 +114,22 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
         unsafe { self.slots.free_root(pgd.root) };
     }
 
-    fn pgd_init_late<R: Rcu>(&self, pgd: &MutantPgd) {
+    fn pgd_init_late(&self, pgd: &MutantPgd) {
         match self.mutant {
             Some(Mutant::CopyBeforePublication) => {}
             Some(Mutant::PlainStore) => self.copy_blindly(pgd),
-            _ => self.complete::<R>(pgd),
+            // SAFETY: no CPU loads the PGD before this has returned.
+            _ => self.bring_up(pgd, |slots| unsafe { self.slots.reference().complete(slots) }),
         }
     }
 
-    fn pgd_attach<R: Rcu>(&self, pgd: &MutantPgd) {
+    fn pgd_attach(&self, pgd: &MutantPgd) {
         if !self.is(Mutant::AttachWithoutLateInit) {
-            self.complete::<R>(pgd);
+            self.bring_up(pgd, |slots| {
+                let _settling = pgd.settling.lock();
+                // SAFETY: only slots that the reference has used; the lock is held.
+                unsafe { self.slots.reference().settle_used(slots) };
+            });
         }
     }
 
@@ -161,8 +165,10 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
         walk.for_each_pgd(&mut |pgd| {
             // SAFETY: the walk keeps the PGD alive.
             let table = unsafe { self.slots.of(pgd.root) };
+            let _settling = pgd.settling.lock();
+            fence(Ordering::SeqCst);
             for slot in slots.clone() {
-                // SAFETY: a walk is a read-side section.
+                // SAFETY: an updater's range has no private slots; the lock is held.
                 unsafe { reference.settle(table, slot) };
             }
         });

@@ -21,7 +21,7 @@ pub(crate) struct Tally {
     pub(crate) growths: u64,
     /// Top-level entries replaced by others.
     pub(crate) replacements: u64,
-    /// Replacements that were refused: another range had a share in the slot, or it had changed just before.
+    /// Replacements that were refused: another range had a share in the slot.
     pub(crate) refused: u64,
     /// Ranges given back.
     pub(crate) reclaims: u64,

@@ -224,7 +224,7 @@ impl Updates {
                     *is_large = how == Replacement::Collapse;
                 }
             }
-            Err(ReplaceError::Refused(Refusal::NotSoleOwner { .. } | Refusal::InGrace { .. })) => {
+            Err(ReplaceError::Refused(Refusal::NotSoleOwner { .. })) => {
                 tally.refused += 1;
             }
             Err(error) => panic!("a replacement failed: {error}"),

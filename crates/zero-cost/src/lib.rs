@@ -25,7 +25,7 @@ use kernel_task::task::{Task, TaskMm, TaskRef};
 use mm_generic::init_mm::InitMm;
 use mm_generic::loaded::LoadedMm;
 use mm_generic::mm::{Mm, MmUser};
-use mm_generic::publish::{NewMm, ReadyMm, publish_again};
+use mm_generic::publish::{NewMm, ReadyMm, SharedMm, publish_again};
 
 pub use kernel::{Minimal, OutOfParts};
 pub use outside::{OutsideFrames, OutsideGuard, OutsideRcu};
@@ -53,7 +53,7 @@ pub fn fork_path(
 
 /// Publishes an mm that is in use through one more task.
 #[unsafe(no_mangle)]
-pub fn attach_path(mm: MmUser<Arm>, task: &Task<Arm>) -> ReadyMm<Arm> {
+pub fn attach_path(mm: SharedMm<Arm>, task: &Task<Arm>) -> ReadyMm<Arm> {
     let (attached, _none) = publish_again(mm, TaskMm(task));
     attached.init_late()
 }

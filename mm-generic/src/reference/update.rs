@@ -23,8 +23,6 @@ pub(super) struct SlotState {
     changed_at: u64,
     /// CPUs may translate through an entry that the slot held before.
     flush_due: bool,
-    /// Former entries of this slot that are within their grace period.
-    in_grace: usize,
 }
 
 /// Makes the states of `slots` slots.
@@ -49,12 +47,6 @@ pub enum Refusal {
         slot: usize,
         /// Growths that have a share in it.
         shares: usize,
-    },
-    /// The new entry may have been in this slot less than a grace period ago, and a late init may still remember it.
-    #[error("top-level slot {slot} was changed less than a grace period ago; try again after one")]
-    InGrace {
-        /// Index of the slot within the kernel half.
-        slot: usize,
     },
 }
 
@@ -118,8 +110,7 @@ impl<W: Word> ReferencePgd<W> {
     /// Replaces the live entry of `slot` by what `change` makes of it, and returns it.
     ///
     /// `change` runs under the updaters' lock: nobody takes a share in the slot, and so nobody begins to map below it, until the new
-    /// entry is in place. Where `sole`, nobody else may have a share now. `may_return` tells that the new entry may have been
-    /// in this slot before (a large page's; never a newly allocated table's).
+    /// entry is in place. Where `sole`, nobody else may have a share now.
     ///
     /// # Errors
     ///
@@ -133,13 +124,12 @@ impl<W: Word> ReferencePgd<W> {
     ///
     /// * The new entry is live and maps what the old one maps.
     /// * The table behind the old one is kept until a walk has ended that began after this, every TLB has been flushed after
-    ///   that, and a grace period has passed after that; then [`ReferencePgd::grace_ended`] is called.
+    ///   that, and a grace period has passed after that.
     /// * The caller has one of the shares, and unless `sole`, nobody maps or unmaps anything below the old entry.
     pub unsafe fn replace<E: From<Refusal>>(
         &self,
         slot: usize,
         sole: bool,
-        may_return: bool,
         change: impl FnOnce(W) -> Result<W, E>,
     ) -> Result<W, E> {
         let mut states = self.update.lock();
@@ -147,22 +137,18 @@ impl<W: Word> ReferencePgd<W> {
         if sole && state.shares != 1 {
             return Err(Refusal::NotSoleOwner { slot, shares: state.shares }.into());
         }
-        if may_return && state.in_grace > 0 {
-            return Err(Refusal::InGrace { slot }.into());
-        }
         // Relaxed: the lock orders writers.
         let old = W::load(&self.slots[slot], Ordering::Relaxed);
         let new = change(old)?;
         let next = self.next_generation();
         self.synced.remove(slot);
         state.flush_due = true;
-        state.in_grace += 1;
         self.store(state, slot, new, next);
         self.bump(next);
         Ok(old)
     }
 
-    /// Gives back a share in each of `slots`. Where none is left, stores a tombstone, and hands the former entry to `retired`.
+    /// Gives back a share in each of `slots`. Where none is left, clears the slot, and hands the former entry to `retired`.
     ///
     /// # Panics
     ///
@@ -171,7 +157,7 @@ impl<W: Word> ReferencePgd<W> {
     /// # Safety
     ///
     /// * The caller has the shares, and nothing uses addresses that it had them for.
-    /// * What is behind a retired entry is kept as [`ReferencePgd::replace`] demands; then [`ReferencePgd::grace_ended`] is called.
+    /// * What is behind a retired entry is kept as [`ReferencePgd::replace`] demands.
     pub unsafe fn retire(&self, slots: Range<usize>, mut retired: impl FnMut(usize, W)) {
         let mut states = self.update.lock();
         let next = self.next_generation();
@@ -187,8 +173,7 @@ impl<W: Word> ReferencePgd<W> {
             // Before the store: who finds the slot synced relies on every PGD having the entry.
             self.synced.remove(slot);
             state.flush_due = true;
-            state.in_grace += 1;
-            self.store(state, slot, W::tombstone(next), next);
+            self.store(state, slot, W::NONE, next);
             self.populated.remove(slot);
             retired(slot, old);
             stored = true;
@@ -196,16 +181,6 @@ impl<W: Word> ReferencePgd<W> {
         if stored {
             self.bump(next);
         }
-    }
-
-    /// Notes that a grace period has passed for an entry that [`ReferencePgd::replace`] or [`ReferencePgd::retire`] took out of `slot`.
-    ///
-    /// # Panics
-    ///
-    /// When `slot` is not below [`ReferencePgd::len`], or no entry of it was taken out.
-    pub fn grace_ended(&self, slot: usize) {
-        let state = &mut self.update.lock()[slot];
-        state.in_grace = state.in_grace.checked_sub(1).expect("an entry was taken out");
     }
 
     /// Tells whether a CPU may still translate through a former entry of one of `slots`.
@@ -236,7 +211,7 @@ impl<W: Word> ReferencePgd<W> {
         }
     }
 
-    /// Stores an entry or a tombstone.
+    /// Stores an entry or none.
     fn store(&self, state: &mut SlotState, slot: usize, entry: W, generation: u64) {
         state.changed_at = generation;
         // Release: who copies the entry, and the MMU behind it, finds the table it points to

@@ -14,7 +14,7 @@ use mm_generic::kernel_range::KernelRange;
 use mm_generic::loaded::LoadedMm;
 use mm_generic::mm::{Mm, MmUser};
 use mm_generic::object::NoObject;
-use mm_generic::publish::PublicationPoint;
+use mm_generic::publish::{PublicationPoint, SharedMm, publish_again};
 use mm_generic::reference::Stamp;
 use mm_generic::walk::Walkers;
 use mutants::{Mutant, MutantArch, MutantWalk};
@@ -249,7 +249,8 @@ impl<A: ModelArch> World<A> {
         task: usize,
         mm: MmUser<Model<A>>,
     ) -> mm_generic::publish::ReadyMm<Model<A>> {
-        mm_generic::publish::publish_again(mm, Exec(self.task(task))).0.init_late()
+        let mm = SharedMm::of(mm).expect("its late init has ended");
+        publish_again(mm, Exec(self.task(task))).0.init_late()
     }
 
     /// Publishes `mm` through one more task, as a fork with `CLONE_VM` does.
@@ -258,7 +259,8 @@ impl<A: ModelArch> World<A> {
         task: usize,
         mm: MmUser<Model<A>>,
     ) -> mm_generic::publish::ReadyMm<Model<A>> {
-        mm_generic::publish::publish_again(mm, Fork(self.task(task))).0.init_late()
+        let mm = SharedMm::of(mm).expect("its late init has ended");
+        publish_again(mm, Fork(self.task(task))).0.init_late()
     }
 
     /// Loads `mm` on a CPU.

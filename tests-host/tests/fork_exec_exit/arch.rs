@@ -3,7 +3,6 @@
 use arch_x86::X86;
 use arch_x86::geometry::Geometry;
 use hosted::frames::HostFrames;
-use kernel_sync::Rcu;
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::Frame;
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
@@ -47,14 +46,14 @@ impl<G: Geometry> ArchPgd for Watched<G> {
         unsafe { self.0.pgd_free(pgd) };
     }
 
-    fn pgd_init_late<R: Rcu>(&self, pgd: &Self::Pgd) {
+    fn pgd_init_late(&self, pgd: &Self::Pgd) {
         log(Event::InitLate(self.0.root(pgd)));
-        self.0.pgd_init_late::<R>(pgd);
+        self.0.pgd_init_late(pgd);
     }
 
-    fn pgd_attach<R: Rcu>(&self, pgd: &Self::Pgd) {
+    fn pgd_attach(&self, pgd: &Self::Pgd) {
         log(Event::Attach(self.0.root(pgd)));
-        self.0.pgd_attach::<R>(pgd);
+        self.0.pgd_attach(pgd);
     }
 
     fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {

@@ -58,8 +58,7 @@ fn a_shared_pmap_is_visited_twice<G: Geometry, A: PgdScheme<G>>(machine: &Machin
             Ok::<_, Refusal>(G::Word::from_u64(entry.to_u64() | CHANGED).expect("a low bit"))
         };
         // SAFETY: the entry leads to the same table, which nobody frees.
-        unsafe { machine.reference().replace(0, false, false, changed) }
-            .expect("a share of the growth's");
+        unsafe { machine.reference().replace(0, false, changed) }.expect("a share of the growth's");
     };
     let trace = tests_host::interlude::trace(|| {
         let point = if A::WALKS { Point::CpuVisit(0) } else { Point::Synced };

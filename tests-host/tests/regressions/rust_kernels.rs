@@ -5,7 +5,6 @@ use std::thread;
 
 use arch_x86::geometry::Geometry;
 use arch_x86::slots::Slots;
-use hosted::cpu::HostRcu;
 use hosted::frames::HostFrames;
 use mm_generic::arch::{ArchPgd, PgdWalk};
 use mm_generic::frames::Frame;
@@ -102,8 +101,8 @@ fn asterinas_1822_plain_read_of_an_entry_that_is_written<G: Geometry, A: PgdSche
 fn x86_64_416_exclusive_reference_to_a_live_table<G: Geometry, A: PgdScheme<G>>(
     machine: &Machine<G, A>,
 ) {
-    let _: fn(&A, &A::Pgd) = A::pgd_init_late::<HostRcu>;
-    let _: fn(&A, &A::Pgd) = A::pgd_attach::<HostRcu>;
+    let _: fn(&A, &A::Pgd) = A::pgd_init_late;
+    let _: fn(&A, &A::Pgd) = A::pgd_attach;
     let _: Sync<A> = A::sync_global_pgds;
     let _: SettleAll<G> = ReferencePgd::settle_used;
     // And the tables are shared in fact: two CPUs have this one loaded when it changes.
