@@ -16,6 +16,9 @@ pub(crate) struct Arguments {
     /// Half a minute instead of some; the figures are rough
     #[arg(long)]
     quick: bool,
+    /// Leave the shared lines out: stepping through instructions takes minutes
+    #[arg(long)]
+    untraced: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
@@ -35,6 +38,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     if arguments.quick {
         command.arg("--quick");
+    }
+    if arguments.untraced {
+        command.arg("--untraced");
     }
     Ok(if command.status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -36,12 +36,12 @@ pub struct Plan {
 impl Plan {
     /// Some minutes.
     pub const FULL: Self = Self {
-        rounds: 41,
+        rounds: 25,
         turn_ms: 20,
         threads: &[1, 2, 4, 8, 16],
         mms: &[100, 1_000, 10_000, 100_000],
         growths: 40,
-        traced: 128,
+        traced: 20,
     };
 
     /// Half a minute, to see that everything runs. The figures are rough.
@@ -51,6 +51,6 @@ impl Plan {
         threads: &[1, 2, 4],
         mms: &[100, 10_000],
         growths: 10,
-        traced: 8,
+        traced: 4,
     };
 }

@@ -22,6 +22,9 @@ struct Arguments {
     /// Half a minute instead of some; the figures are rough
     #[arg(long)]
     quick: bool,
+    /// Leave the shared lines out: stepping through instructions takes minutes
+    #[arg(long)]
+    untraced: bool,
     /// Where the plots and the JSON go
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/bench"))]
     out: PathBuf,
@@ -49,10 +52,14 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let plan = if arguments.quick { Plan::QUICK } else { Plan::FULL };
     let machine = Machine::here();
     let progress = |step: &str| eprintln!("{step}");
-    let shared_lines = lines::measure(&plan, progress).unwrap_or_else(|error| {
-        eprintln!("shared lines are left out: {error}");
+    let shared_lines = if arguments.untraced {
         Vec::new()
-    });
+    } else {
+        lines::measure(&plan, progress).unwrap_or_else(|error| {
+            eprintln!("shared lines are left out: {error}");
+            Vec::new()
+        })
+    };
     let throughput = throughput::measure(&plan, machine.cpus, progress);
     let report = Report {
         aims: aims(&throughput, machine.cpus),
