@@ -19,7 +19,7 @@ pub fn measured(report: &Report, path: &Path) -> Result<(), Box<dyn Error>> {
         .into_iter()
         .map(|work| Panel {
             title: format!("{} ({cpus} CPUs)", work.name()),
-            x: "threads",
+            x: "threads (beyond the CPUs: oversubscribed)",
             y: "operations per second",
             lines: lines(|scheme| {
                 let points = report.throughput.iter();
