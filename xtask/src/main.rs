@@ -3,6 +3,7 @@
 mod bench;
 mod bench_linux;
 mod boot;
+mod boot_storm;
 mod boot_test;
 mod busybox;
 mod initramfs;
@@ -38,6 +39,8 @@ enum Command {
     BenchLinux(bench_linux::Arguments),
     /// Boot the reference kernel in QEMU
     Boot(boot::Arguments),
+    /// Storm the reference kernel in QEMU: processes come and go while the kernel grows and shrinks
+    BootStorm(boot_storm::Arguments),
     /// Boot the reference kernel on every kind of machine it knows, and run its tests there
     BootTest(boot_test::Arguments),
     /// Run the model checks (loom) on the product's own code
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::BenchLinux(arguments) => bench_linux::run(&arguments),
         Command::Boot(arguments) => boot::run(&arguments),
+        Command::BootStorm(arguments) => boot_storm::run(&arguments),
         Command::BootTest(arguments) => boot_test::run(&arguments),
         Command::Loom(arguments) => loom::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),

@@ -7,11 +7,12 @@
 //! - [`mm`]: frames, heap, the kernel's page tables, user copies
 //! - [`console`], [`backtrace`], [`report`], [`exit`]: talking to the outside
 //! - [`boot`]: all of the above, brought up in order
-//! - [`os`], [`rcu`]: the PGD crates, plugged in
+//! - [`os`], [`scheme`], [`rcu`]: the PGD crates, plugged in
 //! - [`task`], [`sched`]: tasks, and how they share processors
 //! - [`fault`], [`signal`], [`futex`], [`terminal`], [`procfs`]: what programs meet
 //! - [`syscall`]: what programs ask for
 //! - [`selftest`]: what `test=` on the command line runs
+//! - `storm`, with the feature of that name: processes and a growing kernel at once, for `cargo xtask boot-storm`
 #![no_std]
 
 extern crate alloc;
@@ -31,8 +32,11 @@ pub mod random;
 pub mod rcu;
 pub mod report;
 pub mod sched;
+pub mod scheme;
 pub mod selftest;
 pub mod signal;
+#[cfg(feature = "storm")]
+pub mod storm;
 pub mod sync;
 pub mod syscall;
 pub mod task;

@@ -24,6 +24,8 @@ extern "C" fn kernel_main(start_info: u64) -> ! {
         selftest::run(name, machine);
         exit(Outcome::Success);
     }
+    #[cfg(feature = "mutants")]
+    kernel::scheme::choose(machine.command_line.value("mutant"));
     if let Err(error) = os::install(machine.tables, smp::online().count()) {
         panic!("the PGD crates cannot be plugged in: {error}");
     }
@@ -44,6 +46,11 @@ extern "C" fn first_thread(machine: usize) -> ! {
     let machine: &'static Machine = unsafe { &*(machine as *const Machine) };
     if let Some(name) = machine.command_line.value("test") {
         selftest::run(name, machine);
+        exit(Outcome::Success);
+    }
+    #[cfg(feature = "storm")]
+    if let Some(seconds) = machine.command_line.value("storm") {
+        kernel::storm::run(seconds, machine);
         exit(Outcome::Success);
     }
     if let Err(error) = init::prepare(machine) {

@@ -10,10 +10,10 @@ use crate::mm::kernel_tables::KernelTables;
 use crate::mm::page_cache;
 use crate::mm::page_frames::{PAGE_FRAMES, PageFrames};
 use crate::rcu::{self, KernelRcu};
+use crate::scheme;
 use crate::task::FileObject;
 use alloc::vec::Vec;
 use arch_x86::geometry::{LongMode, UnknownLevels};
-use arch_x86::late::LateInit;
 use arch_x86::slots::{SetupError, Slots};
 use core::ops::Range;
 use kernel_sync::atomic::{AtomicU64, Ordering};
@@ -36,9 +36,6 @@ use x86_64::structures::paging::PhysFrame;
 /// The reference kernel.
 #[derive(Debug)]
 pub enum Os {}
-
-/// Its architecture: x86 in long mode, with lockless late initialisation of PGDs.
-pub type Arch = LateInit<LongMode, PageFrames>;
 
 static INIT_MM: Once<InitMm<Os>> = Once::new();
 
@@ -71,9 +68,9 @@ pub enum InstallError {
 pub fn install(tables: KernelTables, cpus: usize) -> Result<(), InstallError> {
     let geometry = LongMode::new(tables.levels() as usize)?;
     let root = Frame::at(tables.root()).ok_or(InstallError::Root { root: tables.root() })?;
-    let arch = LateInit::new(Slots::adopt(geometry, &PAGE_FRAMES, root, Vec::new())?);
+    let arch = scheme::arch(Slots::adopt(geometry, &PAGE_FRAMES, root, Vec::new())?);
     let tasks = Tasks::new(PID_MAX_DEFAULT, cpus)?;
-    INIT_MM.call_once(|| InitMm::new(arch, &PAGE_FRAMES, tasks));
+    INIT_MM.call_once(|| InitMm::new(arch, &PAGE_FRAMES, scheme::walkers(tasks)));
     Ok(())
 }
 
@@ -92,7 +89,7 @@ pub fn init_mm() -> &'static InitMm<Os> {
 #[inline]
 #[must_use]
 pub fn tasks() -> &'static Tasks<Os> {
-    init_mm().walkers()
+    scheme::tasks(init_mm().walkers())
 }
 
 /// Returns what this processor has loaded.
@@ -146,10 +143,10 @@ const SINGLE_PAGES: u64 = 32;
 // the mm loaded or is loading it (`ROOTS`), and waits until each has flushed; INVLPG and a load of
 // CR3 empty the paging-structure caches too (Intel SDM volume 3, section 4.10.4.1).
 unsafe impl Kernel for Os {
-    type Arch = Arch;
+    type Arch = scheme::Arch;
     type Frames = PageFrames;
     type Rcu = KernelRcu;
-    type Walkers = Tasks<Self>;
+    type Walkers = scheme::Walkers;
     type Object = FileObject;
 
     unsafe fn load_pgd(root: Frame) {

@@ -48,6 +48,10 @@ unsafe impl Rcu for KernelRcu {
     }
 
     fn call_rcu(callback: impl FnOnce() + Send + 'static) {
+        #[cfg(feature = "mutants")]
+        if crate::scheme::frees_early() {
+            return callback();
+        }
         member().call_rcu(callback);
     }
 }

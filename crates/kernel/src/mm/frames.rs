@@ -146,6 +146,8 @@ pub fn alloc() -> Result<Frame, OutOfFrames> {
         CACHED[cpu_index()].0.store(cache.len, Ordering::Relaxed);
         Ok(cache.frames[cache.len])
     })?;
+    #[cfg(feature = "storm")]
+    crate::storm::poison::check(frame);
     count(frame).store(1, Ordering::Relaxed);
     Ok(frame)
 }
@@ -192,6 +194,14 @@ pub fn put(frame: Frame) -> bool {
     }
     // Pairs with the Release of the other users, whichever came before us.
     fence(Ordering::Acquire);
+    #[cfg(feature = "storm")]
+    let Some(frame) = crate::storm::poison::exchange(frame) else { return true };
+    free(frame);
+    true
+}
+
+/// Puts a frame without users where [`alloc`] finds it.
+fn free(frame: Frame) {
     CACHES.with(|cache| {
         let mut cache = cache.borrow_mut();
         if cache.len == CACHE {
@@ -202,7 +212,6 @@ pub fn put(frame: Frame) -> bool {
         cache.len += 1;
         CACHED[cpu_index()].0.store(cache.len, Ordering::Relaxed);
     });
-    true
 }
 
 /// Frames that single ones are not taken from: one in 32.
@@ -257,6 +266,8 @@ pub fn alloc_block(order: u8) -> Result<Frame, OutOfFrames> {
     let free = buddy.free_frames();
     let number = buddy.alloc(order).ok_or(OutOfFrames { order, free })?;
     let frame = Frame(number as u32);
+    #[cfg(feature = "storm")]
+    (frame.0..frame.0 + (1 << order)).for_each(|frame| crate::storm::poison::check(Frame(frame)));
     count(frame).store(1, Ordering::Relaxed);
     Ok(frame)
 }

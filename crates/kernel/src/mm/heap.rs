@@ -6,6 +6,7 @@ use super::frames;
 use crate::layout::PAGE_SIZE;
 use crate::sync::RawIrqSpinlock;
 use core::alloc::Layout;
+use kernel_sync::atomic::{AtomicUsize, Ordering};
 use talc::TalcLock;
 use talc::base::Talc;
 use talc::base::binning::Binning;
@@ -32,12 +33,21 @@ unsafe impl Source for FrameBlocks {
         let block = frames::alloc_block(order).map_err(|_| ())?;
         // SAFETY: the block is ours from now on, and the direct map shows it.
         unsafe { talc.claim(block.as_ptr(), (PAGE_SIZE as usize) << order) }.ok_or(())?;
+        FRAMES.fetch_add(1 << order, Ordering::Relaxed);
         Ok(())
     }
 }
 
 #[global_allocator]
 static HEAP: TalcLock<RawIrqSpinlock, FrameBlocks> = TalcLock::new(FrameBlocks);
+
+static FRAMES: AtomicUsize = AtomicUsize::new(0);
+
+/// Returns the number of frames the heap has taken.
+#[must_use]
+pub fn frames() -> usize {
+    FRAMES.load(Ordering::Relaxed)
+}
 
 /// Returns the bytes that are allocated now.
 #[must_use]

@@ -85,11 +85,16 @@ impl Area {
     }
 }
 
+/// Returns where the area begins, and how many slots it may use.
+fn bounds() -> (u64, u64) {
+    let levels = init_mm().tables().geometry().levels().len();
+    if levels == 5 { FIVE_LEVEL } else { FOUR_LEVEL }
+}
+
 /// Grows the kernel into slot number `number` of the area.
 fn grow(number: u64, pages: u64) -> Result<SyncedRange, VmallocError> {
-    let geometry = init_mm().tables().geometry();
-    let (base, slots) = if geometry.levels().len() == 5 { FIVE_LEVEL } else { FOUR_LEVEL };
-    let span = geometry.slot_span();
+    let (base, slots) = bounds();
+    let span = init_mm().tables().geometry().slot_span();
     if number >= slots || pages * PAGE_SIZE > span {
         return Err(VmallocError::NoSpace { pages });
     }
@@ -180,4 +185,10 @@ impl Drop for Mapping {
 #[must_use]
 pub fn slots() -> usize {
     AREA.lock().slots.len()
+}
+
+/// Returns the address where the area begins.
+#[must_use]
+pub fn base() -> u64 {
+    bounds().0
 }

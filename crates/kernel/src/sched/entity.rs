@@ -79,6 +79,12 @@ impl Entity {
         State::from_u8(self.state.load(Ordering::Relaxed))
     }
 
+    /// Tells whether the task is dead and its processor has left its stack, which is free by now.
+    #[cfg(feature = "storm")]
+    pub(crate) fn has_left(&self) -> bool {
+        self.state() == State::Dead && !self.on_cpu.load(Ordering::Acquire)
+    }
+
     /// Returns the processor the task is on, or was.
     #[must_use]
     pub fn cpu(&self) -> usize {

@@ -344,6 +344,8 @@ pub fn schedule() {
 ///
 /// Every context comes here first: those that `schedule` has left, and new tasks (`task::first_run`).
 pub(crate) fn finish_switch() {
+    #[cfg(feature = "storm")]
+    crate::storm::after_switch();
     let Some(Left { task: previous, moves }) = LEFT.with(Cell::take) else { return };
     let parts = previous.parts();
     let is_dead = parts.sched.state() == State::Dead;

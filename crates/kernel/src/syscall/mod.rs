@@ -106,7 +106,11 @@ fn answer(frame: &mut TrapFrame) {
     let number = frame.error;
     let call = Call { me: current(), frame };
     // What a call returns is for rax, also when it has replaced all registers.
+    #[cfg(feature = "storm")]
+    crate::storm::before_call(number);
     let answer = table::call(number, call);
+    #[cfg(feature = "storm")]
+    crate::storm::after_call(number, answer);
     frame.rax = match answer {
         Ok(value) => value,
         Err(failure) => failure.to_return(),

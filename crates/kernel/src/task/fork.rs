@@ -12,6 +12,7 @@ use crate::mm::vmalloc::VmallocError;
 use crate::os::{Os, init_mm, tasks};
 use crate::rcu;
 use crate::sched::{Current, Patience, sleep_until, wake_new};
+use crate::scheme;
 use crate::signal::action::{Action, ActionFlags, Handlers};
 use crate::signal::info::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, Details, Info};
 use crate::signal::{Signal, SignalSet, send};
@@ -69,7 +70,7 @@ impl TaskKernel for Os {
     type Parts = Parts;
 
     fn tasks(init_mm: &InitMm<Self>) -> &Tasks<Self> {
-        init_mm.walkers()
+        scheme::tasks(init_mm.walkers())
     }
 
     fn wake_vfork(child: &Task) {

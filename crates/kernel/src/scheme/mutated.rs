@@ -1,0 +1,57 @@
+//! The scheme with one step wrong; the command line's `mutant=NAME` says which.
+
+use crate::mm::page_frames::PageFrames;
+use crate::os::Os;
+use arch_x86::geometry::LongMode;
+use arch_x86::slots::Slots;
+use kernel_task::tasks::Tasks;
+use mutants::{Mutant, MutantArch, MutantWalk};
+use spin::Once;
+
+/// The architecture: x86 in long mode.
+pub type Arch = MutantArch<LongMode, PageFrames>;
+
+/// How a growth finds every mm.
+pub type Walkers = MutantWalk<Tasks<Os>>;
+
+static CHOSEN: Once<Option<Mutant>> = Once::new();
+
+/// Chooses the mutant, before there are any PGDs; `None` for a second writing-down of the right scheme.
+///
+/// # Panics
+///
+/// When there is no such mutant.
+pub fn choose(name: Option<&str>) {
+    let parse = |name: &str| name.parse().unwrap_or_else(|error| panic!("mutant {name}: {error}"));
+    CHOSEN.call_once(|| name.map(parse));
+}
+
+/// Returns the mutant that was chosen.
+#[must_use]
+pub fn chosen() -> Option<Mutant> {
+    CHOSEN.get().copied().flatten()
+}
+
+/// Tells whether RCU waits for nobody.
+#[must_use]
+pub fn frees_early() -> bool {
+    chosen() == Some(Mutant::PgdFreedEarly)
+}
+
+/// Makes the architecture of its slots.
+pub fn arch(slots: Slots<LongMode, PageFrames>) -> Arch {
+    MutantArch::new(slots, chosen())
+}
+
+/// Makes the walkers of the tasks.
+#[must_use]
+pub fn walkers(tasks: Tasks<Os>) -> Walkers {
+    MutantWalk::new(tasks, chosen())
+}
+
+/// Returns the tasks that the walkers visit.
+#[inline]
+#[must_use]
+pub fn tasks(walkers: &Walkers) -> &Tasks<Os> {
+    walkers.right()
+}
