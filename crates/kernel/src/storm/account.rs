@@ -1,7 +1,7 @@
 //! The account of frames: how many there are, by who has them.
 
-use super::{attacher, poison};
 use super::team::{Orders, Team};
+use super::{attacher, poison};
 use crate::cpu::smp;
 use crate::layout::phys_to_virt;
 use crate::mm::pte::{ADDRESS_MASK, ENTRIES, PteFlags, index};

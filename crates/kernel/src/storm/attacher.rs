@@ -17,6 +17,16 @@ use mm_generic::mm::MmUser;
 /// The attached threads, as [`crate::cpu::area::current`] names them; 0 for none.
 static ATTACHED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 
+/// Calls of `kthread_use_mm` that have not returned.
+static UNDER_WAY: AtomicU64 = AtomicU64::new(0);
+
+/// Returns when no call of `kthread_use_mm` that has begun by now is under way.
+pub(super) fn wait_for_late_inits() {
+    while UNDER_WAY.load(Ordering::SeqCst) != 0 {
+        kernel_sync::cpu_relax();
+    }
+}
+
 /// Tells whether this thread is an attacher that is attached.
 pub(super) fn is_attached(thread: u64) -> bool {
     ATTACHED.iter().any(|attached| attached.load(Ordering::Relaxed) == thread)
@@ -65,8 +75,10 @@ fn somebodys(random: &mut Random) -> Option<MmUser<Os>> {
 
 fn attach(number: usize, mm: MmUser<Os>, random: &mut Random) {
     let me = current();
+    UNDER_WAY.fetch_add(1, Ordering::SeqCst);
     // SAFETY: this task runs here, and kernel code is not preempted.
     unsafe { kthread_use_mm(&me, loaded_here(), mm) }.expect("a kernel thread without mm");
+    UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
     set_attached(number, true);
     figures::ATTACHES.one();
     look::all("after kthread_use_mm");

@@ -113,11 +113,8 @@ pub(super) fn everywhere_gone(address: u64) {
 }
 
 /// Called with every system call, before it is answered.
-pub(crate) fn before_call(number: u64) {
+pub(crate) fn before_call() {
     all("before a system call");
-    if matches!(number, EXIT | EXIT_GROUP) {
-        figures::EXITS.one();
-    }
 }
 
 /// Called with every system call that comes back.
@@ -130,6 +127,11 @@ pub(crate) fn after_call(number: u64, answer: Answer) {
     all("after a system call");
 }
 
+/// Called with every exit of a program's thread, killed or not.
+pub(crate) fn before_exit() {
+    figures::EXITS.one();
+}
+
 /// Called with every switch of tasks, on the new one's stack.
 pub(crate) fn after_switch() {
     all("after a switch");
@@ -139,5 +141,3 @@ const CLONE: u64 = 56;
 const FORK: u64 = 57;
 const VFORK: u64 = 58;
 const EXECVE: u64 = 59;
-const EXIT: u64 = 60;
-const EXIT_GROUP: u64 = 231;

@@ -36,7 +36,7 @@ mod report;
 mod store_buffer;
 mod team;
 
-pub(crate) use look::{after_call, after_switch, before_call};
+pub(crate) use look::{after_call, after_switch, before_call, before_exit};
 
 use crate::boot::Machine;
 use crate::cpu::{clock, smp};
@@ -111,6 +111,10 @@ fn storm(machine: &'static Machine, end: u64) {
     programs.end();
     cross_check::run();
     area::check_empty();
+    let (made, ended) = (figures::FORKS.get() + 1, figures::EXITS.get());
+    if made != ended {
+        report::fail(format_args!("{made} tasks were made, and {ended} have exited"));
+    }
 }
 
 /// Sleeps for `duration` nanoseconds or longer.

@@ -107,7 +107,7 @@ fn answer(frame: &mut TrapFrame) {
     let call = Call { me: current(), frame };
     // What a call returns is for rax, also when it has replaced all registers.
     #[cfg(feature = "storm")]
-    crate::storm::before_call(number);
+    crate::storm::before_call();
     let answer = table::call(number, call);
     #[cfg(feature = "storm")]
     crate::storm::after_call(number, answer);

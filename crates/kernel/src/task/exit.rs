@@ -12,6 +12,8 @@ use kernel_task::process::ExitStatus;
 ///
 /// What the functions on its stack own is never dropped: the callers own nothing.
 pub fn exit_thread(status: ExitStatus) -> ! {
+    #[cfg(feature = "storm")]
+    crate::storm::before_exit();
     let me = current();
     let parts = me.parts();
     // Before the parent is told: who reads from a pipe that this task has written to learns of its end.
