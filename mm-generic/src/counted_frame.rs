@@ -21,6 +21,18 @@ impl<F: Frames> CountedFrame<F> {
         Ok(Self { frames, frame: frames.alloc()? })
     }
 
+    /// Takes a new frame with the bytes of `from`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Frames::alloc_copy`].
+    pub(crate) unsafe fn alloc_copy(frames: &'static F, from: Frame) -> Result<Self, OutOfFrames> {
+        // SAFETY: the caller's promise.
+        let frame = unsafe { frames.alloc_copy(from)? };
+        // INVARIANT: the count that comes with the frame.
+        Ok(Self { frames, frame })
+    }
+
     /// Takes over a count.
     ///
     /// # Safety

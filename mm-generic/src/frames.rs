@@ -56,6 +56,24 @@ pub unsafe trait Frames: Send + Sync + Sized + 'static {
     /// [`OutOfFrames`] when none is free.
     fn alloc(&self) -> Result<Frame, OutOfFrames>;
 
+    /// Takes a frame with a count of one that has the bytes of `from`.
+    ///
+    /// The default copies over the zeros; a kernel that can take a frame as it is saves them.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfFrames`] when none is free.
+    ///
+    /// # Safety
+    ///
+    /// `from` has a count, and nobody stores to it meanwhile.
+    unsafe fn alloc_copy(&self, from: Frame) -> Result<Frame, OutOfFrames> {
+        let copy = self.alloc()?;
+        // SAFETY: the new frame is nobody else's; the caller's promise for the other.
+        unsafe { *self.bytes(copy).as_mut() = *self.bytes(from).as_ref() };
+        Ok(copy)
+    }
+
     /// Adds one to the frame's count (`get_page`).
     fn get(&self, frame: Frame);
 

@@ -6,7 +6,7 @@ use kernel_sync::Rcu;
 
 use crate::arch::ArchPgd;
 use crate::counted_frame::CountedFrame;
-use crate::frames::{Frame, Frames};
+use crate::frames::{Frame, Frames, PAGE_SIZE};
 use crate::kernel_range::KernelRange;
 use crate::mm::Mm;
 use crate::object::Object;
@@ -50,6 +50,17 @@ pub unsafe trait Kernel: Sized + Send + Sync + 'static {
     /// caches translations as soon as CR3 is written. A kernel notes the root in a word of the CPU's own
     /// in [`Kernel::load_pgd`], before CR3 and with a full barrier behind it, and flushes by that.
     fn flush_tlb(mm: &Mm<Self>, range: Range<u64>);
+
+    /// Removes every cached translation of the `pages` of `mm` (user addresses in bytes), at least one of them, as
+    /// [`Kernel::flush_tlb`] does for a range.
+    ///
+    /// A kernel that can flush a single page overrides this: the pages may be far apart.
+    fn flush_tlb_pages(mm: &Mm<Self>, pages: &[u64]) {
+        let (start, last) = pages
+            .iter()
+            .fold((u64::MAX, 0), |(least, greatest), &page| (least.min(page), greatest.max(page)));
+        Self::flush_tlb(mm, start..last + PAGE_SIZE);
+    }
 
     /// Removes every cached translation of the kernel's `range`, global ones included, and every paging-structure cache
     /// entry for it, top level included, from every CPU. Returns when all have done so.

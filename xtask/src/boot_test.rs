@@ -168,6 +168,8 @@ fn kernel_threads(kernel: &Path) -> impl Iterator<Item = Case> {
 /// What `processes.c` prints.
 const PROCESSES: &[&str] =
     &["hello", "statuses arrive", "pipes carry everything", "memory is copied on write", "goodbye"];
+/// What `affinity.c` prints.
+const AFFINITY: &[&str] = &["tasks run where they may"];
 /// What `shell.sh` prints.
 const SHELL: &[&str] =
     &["pipeline works", "substitution works", "background job works", "the bad program died alone"];
@@ -179,15 +181,18 @@ fn linux_programs(kernel: &Path, folder: &Path) -> Result<Vec<Case>, Box<dyn Err
     let processes: &[&str] = &["/bin/processes"];
     let segfault: &[&str] = &["/bin/processes", "segfault"];
     let shell: &[&str] = &["/bin/sh", "/shell.sh"];
+    let affinity: &[&str] = &["/bin/affinity"];
     let mut cases = Vec::new();
     for (name, library, arguments, expected) in [
         ("fork, exec, wait and pipes", Library::Glibc, processes, Expected::Program(0, PROCESSES)),
         ("fork, exec, wait and pipes", Library::Musl, processes, Expected::Program(0, PROCESSES)),
         ("segfault", Library::Glibc, segfault, Expected::Program(139, &[])),
         ("busybox sh", Library::Glibc, shell, Expected::Program(0, SHELL)),
+        ("affinity", Library::Glibc, affinity, Expected::Program(0, AFFINITY)),
     ] {
         let mut archive = programs::root()?;
         archive.file("bin/processes", 0o755, programs::compile("processes", library, folder)?);
+        archive.file("bin/affinity", 0o755, programs::compile("affinity", library, folder)?);
         archive.file("shell.sh", 0o644, script.clone());
         programs::run_first(&mut archive, arguments);
         let initramfs = folder.join(format!("programs-{}.cpio", cases.len()));

@@ -172,6 +172,14 @@ unsafe impl Kernel for Os {
         tlb::shoot_down(cpus, what);
     }
 
+    fn flush_tlb_pages(mm: &Mm<Self>, pages: &[u64]) {
+        entry_cleared_before_roots_read();
+        let cpus = translating(mm);
+        if !cpus.is_empty() {
+            tlb::shoot_down_pages(cpus, pages);
+        }
+    }
+
     fn flush_kernel_tlb(range: KernelRange) {
         // A range of few pages goes page by page; INVLPG forgets every paging-structure cache entry of the current PCID, and
         // this kernel has one.

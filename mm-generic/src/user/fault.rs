@@ -195,11 +195,10 @@ fn unshare<K: Kernel>(
         pages.set_rights(page..page + PAGE_SIZE, |_, _| prot);
         return Ok(FaultDone::Reused);
     }
-    let mut copy = alloc(pages, page)?;
-    // SAFETY: the frame's own bytes, kept by the entry's count. Nobody stores to them: each entry that
-    // shows a shared frame of a private page denies it, and TLBs were flushed when it began to.
-    let from = unsafe { frames.bytes(leaf.frame).as_ref() };
-    copy.bytes().expect(NEW).copy_from_slice(from);
+    // SAFETY: the entry keeps a count. Nobody stores to the frame: each entry that shows a shared frame of a private page
+    // denies it, and TLBs were flushed when it began to.
+    let copy = unsafe { CountedFrame::alloc_copy(frames, leaf.frame) }
+        .map_err(|source| FaultError::OutOfFrames { addr: page, source })?;
     pages.replace(page, copy, prot)?;
     Ok(FaultDone::Copied)
 }

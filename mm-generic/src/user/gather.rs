@@ -15,6 +15,10 @@ use crate::page_tables::PageTables;
 /// an exit is to bring.
 const BATCH: usize = 128;
 
+/// Pages that are flushed one by one. A fork takes the right to store from a few pages far apart, of data and stack: all
+/// that the TLB knows between them may stay.
+const SINGLE: usize = 32;
+
 const NONE: Frame = match Frame::at(0) {
     Some(frame) => frame,
     None => unreachable!(),
@@ -25,6 +29,10 @@ pub(super) struct Gather<'a, K: Kernel> {
     mm: &'a Mm<K>,
     /// Addresses to flush for.
     stale: Option<Range<u64>>,
+    /// The same as single pages, if there are no more of them than fit.
+    single: [u64; SINGLE],
+    /// Pages that there are; the maximum when tables are among what is stale.
+    pages: usize,
     // INVARIANT: the first `len` frames have lost the entry that owned a count of theirs, and that
     // count is here.
     frames: [Frame; BATCH],
@@ -33,11 +41,15 @@ pub(super) struct Gather<'a, K: Kernel> {
 
 impl<'a, K: Kernel> Gather<'a, K> {
     pub(super) fn new(mm: &'a Mm<K>) -> Self {
-        Self { mm, stale: None, frames: [NONE; BATCH], len: 0 }
+        Self { mm, stale: None, single: [0; SINGLE], pages: 0, frames: [NONE; BATCH], len: 0 }
     }
 
     /// Notes that the entry of the page at `addr` has lost a right.
     pub(super) fn stale(&mut self, addr: u64) {
+        if let Some(place) = self.single.get_mut(self.pages) {
+            *place = addr;
+        }
+        self.pages = self.pages.saturating_add(1);
         let page = addr..addr + PAGE_SIZE;
         self.stale = Some(match &self.stale {
             Some(stale) => stale.start.min(page.start)..stale.end.max(page.end),
@@ -55,6 +67,7 @@ impl<'a, K: Kernel> Gather<'a, K> {
     pub(super) fn table(&mut self, frame: Frame) {
         // What a table mapped is not known here any more, and paging-structure caches hold upper levels.
         self.stale = Some(0..self.mm.init_mm().tables().user_end());
+        self.pages = usize::MAX;
         self.push(frame);
     }
 
@@ -70,7 +83,11 @@ impl<'a, K: Kernel> Gather<'a, K> {
     /// Flushes the TLBs and then frees what has been gathered.
     fn flush(&mut self) {
         let Some(stale) = self.stale.take() else { return };
-        K::flush_tlb(self.mm, stale);
+        match self.single.get(..self.pages) {
+            Some(pages) => K::flush_tlb_pages(self.mm, pages),
+            None => K::flush_tlb(self.mm, stale),
+        }
+        self.pages = 0;
         let frames = self.mm.init_mm().frames();
         for &frame in &self.frames[..self.len] {
             // SAFETY: the count is the gather's, by its invariant; no entry shows the frame, and the

@@ -66,6 +66,15 @@ fn flush_global() {
     }
 }
 
+/// Flushes the user pages at `pages` on every processor in `cpus`, and returns when all have.
+///
+/// # Panics
+///
+/// As [`ipi::call_on`].
+pub fn shoot_down_pages(cpus: CpuMask, pages: &[u64]) {
+    ipi::call_on(cpus, &|_cpu| pages.iter().copied().for_each(invalidate));
+}
+
 /// Flushes on every processor in `cpus` and returns when all have.
 ///
 /// # Panics

@@ -43,6 +43,14 @@ unsafe impl Frames for PageFrames {
         }
     }
 
+    unsafe fn alloc_copy(&self, from: Frame) -> Result<Frame, OutOfFrames> {
+        let copy = frames::alloc().map_err(|_| OutOfFrames { total: frames::total() })?;
+        let (from, to) = (phys_to_virt(from.phys()), copy.as_ptr());
+        // SAFETY: the new frame is nobody else's; the caller's promise for the other. They are not the same.
+        unsafe { to.copy_from_nonoverlapping(from, PAGE_SIZE as usize) };
+        Ok(theirs(copy))
+    }
+
     fn get(&self, frame: Frame) {
         frames::get(own(frame));
     }

@@ -2,7 +2,7 @@
 
 use super::process::{Ending, for_each_thread};
 use super::{ProcessRef, init};
-use crate::os::init_mm;
+use crate::os::{init_mm, loaded_here};
 use crate::sched::{State, current, leave_for_good, wake_if};
 use kernel_fork::exit::{exit, settle_group_exit};
 use kernel_sync::atomic::Ordering;
@@ -23,6 +23,12 @@ pub fn exit_thread(status: ExitStatus) -> ! {
         init::leave_terminal(&me);
     }
     process.past_runtime.fetch_add(parts.sched.runtime(), Ordering::Relaxed);
+    if me.mm().is_some_and(|mm| mm.users() <= 2) {
+        // Nobody else has the mm (one share is the task's, one this look's), and this processor will not need it again.
+        // While it is loaded, every batch of its frames would cost a flush.
+        // SAFETY: this processor's, and kernel code is not preempted.
+        unsafe { loaded_here().leave_mm(init_mm()) };
+    }
     let reaper: ProcessRef = init::reaper().unwrap_or_else(|| me.process().clone());
     exit(init_mm(), &me, status, &reaper);
     // An execve of another thread waits for this.
