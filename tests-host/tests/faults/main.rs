@@ -1,0 +1,10 @@
+//! Faults while others are at work: growers that die or stop, frames that run out under concurrency, a machine
+//! full of tasks. Nothing is lost, nothing is leaked, and every refusal is typed.
+//!
+//! [`Boot::run`](tests_host::machine::Boot::run) does the account at the end of each: every mm shows every finished growth, no
+//! frame is out, no freed frame was written.
+#![cfg(not(loom))]
+
+mod crowd;
+mod growers;
+mod shortage;
