@@ -6,6 +6,7 @@ mod boot;
 mod boot_storm;
 mod boot_test;
 mod busybox;
+mod fuzz;
 mod initramfs;
 mod kernel_image;
 mod loom;
@@ -43,6 +44,8 @@ enum Command {
     BootStorm(boot_storm::Arguments),
     /// Boot the reference kernel on every kind of machine it knows, and run its tests there
     BootTest(boot_test::Arguments),
+    /// Fuzz what takes input from outside, for a bounded time
+    Fuzz(fuzz::Arguments),
     /// Run the model checks (loom) on the product's own code
     Loom(loom::Arguments),
     /// Run every mutant of the protocol and write docs/mutants.md
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Boot(arguments) => boot::run(&arguments),
         Command::BootStorm(arguments) => boot_storm::run(&arguments),
         Command::BootTest(arguments) => boot_test::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Loom(arguments) => loom::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
         Command::NoStd(arguments) => no_std::run(&arguments),

@@ -121,7 +121,8 @@ impl<const N: usize> RangeSet<N> {
     pub fn take(&mut self, size: u64, align: u64, limit: u64) -> Option<u64> {
         let mut best: Option<u64> = None;
         for range in self.as_slice() {
-            let start = range.start.checked_add(align - 1)? & !(align - 1);
+            // One range at the very end of the addresses says nothing about the others.
+            let Some(start) = range.start.checked_next_multiple_of(align) else { continue };
             let fits = start.checked_add(size).is_some_and(|end| end <= range.end.min(limit));
             if fits && best.is_none_or(|lowest| start < lowest) {
                 best = Some(start);
@@ -141,6 +142,18 @@ mod tests {
 
     fn contains(set: &RangeSet<64>, byte: u64) -> bool {
         set.as_slice().iter().any(|range| range.start <= byte && byte < range.end)
+    }
+
+    #[test]
+    fn a_range_at_the_end_of_the_addresses_does_not_hide_the_others() {
+        let mut set = RangeSet::<4>::default();
+        for range in [
+            Range { start: u64::MAX - 100, end: u64::MAX },
+            Range { start: 0x1000, end: 0x3000 },
+        ] {
+            set.add(range).expect("room for two");
+        }
+        assert_eq!(set.take(0x1000, 0x1000, 1 << 32), Some(0x1000));
     }
 
     proptest! {
