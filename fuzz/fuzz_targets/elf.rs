@@ -17,7 +17,8 @@ use mm_generic::frames::PAGE_SIZE;
 use mm_generic::prot::Prot;
 
 thread_local! {
-    static GROUND: RefCell<Option<Ground<LongMode>>> = const { RefCell::new(None) };
+    // Never dropped: at the thread's end, the thread-locals that it would need are gone.
+    static GROUND: RefCell<Option<&'static Ground<LongMode>>> = const { RefCell::new(None) };
 }
 
 fn target(choice: u8) -> (Target, u64) {
@@ -68,7 +69,8 @@ fuzz_target!(|data: &[u8]| {
     }
     GROUND.with_borrow_mut(|ground| {
         let ground = ground.get_or_insert_with(|| {
-            Ground::boot(LongMode::FOUR_LEVEL, HostFrames::new(4096).checked().leak())
+            let frames = HostFrames::new(4096).checked().leak();
+            &*Box::leak(Box::new(Ground::boot(LongMode::FOUR_LEVEL, frames)))
         });
         let frames = ground.world.frames();
         let before = frames.allocated();
