@@ -16,6 +16,7 @@ mod package;
 mod programs;
 mod qemu;
 mod symbols;
+mod verify;
 mod zero_cost;
 
 use clap::{Parser, Subcommand};
@@ -46,12 +47,12 @@ enum Command {
     BootTest(boot_test::Arguments),
     /// Fuzz what takes input from outside, for a bounded time
     Fuzz(fuzz::Arguments),
-    /// Run the model checks (loom) on the product's own code
-    Loom(loom::Arguments),
     /// Run every mutant of the protocol and write docs/mutants.md
     Mutants(mutants::Arguments),
     /// Prove that no std is in the product crates
     NoStd(no_std::Arguments),
+    /// Run the independent checks: model checkers, other people's MMU, this machine's cores
+    Verify(verify::Arguments),
     /// Prove that the hook costs nothing where an architecture leaves it alone
     ZeroCost(zero_cost::Arguments),
 }
@@ -64,9 +65,9 @@ fn main() -> ExitCode {
         Command::BootStorm(arguments) => boot_storm::run(&arguments),
         Command::BootTest(arguments) => boot_test::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
-        Command::Loom(arguments) => loom::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
         Command::NoStd(arguments) => no_std::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::ZeroCost(arguments) => zero_cost::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {
