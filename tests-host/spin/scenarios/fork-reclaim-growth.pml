@@ -1,6 +1,6 @@
 /*
  * A fork that stalls while a table is reclaimed, freed, and comes back in the same frame.
- * Catches: COMPLETE_BY_COMPARISON SETTLE_POPULATED_ONLY NO_FLUSH FREED_BEFORE_WALK FLUSH_BEFORE_WALK
+ * Catches: COMPLETE_BY_COMPARISON REFERENCE_BEFORE_MARK SETTLE_POPULATED_ONLY NO_FLUSH FREED_BEFORE_WALK FLUSH_BEFORE_WALK
  */
 #define CPUS 2
 #define MMS 1
