@@ -104,7 +104,7 @@ fn focus(mutant: Mutant) -> &'static str {
 }
 
 fn caught_by(run: &Run) -> Catch {
-    if run.figures.as_ref().is_some_and(|figures| figures.passed()) {
+    if run.figures.as_ref().is_some_and(super::Figures::passed) {
         return Catch::Nothing;
     }
     match run.failure() {
