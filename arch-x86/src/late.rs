@@ -60,14 +60,14 @@ impl<G: Geometry, F: Frames> LateInit<G, F> {
         // Read before the slots are: they then hold at least what the stamp stands for. Acquire: late init's stores to the slots come
         // after whatever this CPU has to know of the reference.
         let now = self.slots.reference().stamp();
-        if now == Stamp::from_u64(pgd.stamp.load(Ordering::Relaxed)) {
+        if now == Stamp::from_u64(pgd.stamp.load(Ordering::Acquire)) {
             return;
         }
         // SAFETY: the caller keeps the PGD alive.
         bring(unsafe { self.slots.of(pgd.root) });
-        // Relaxed: the stamp says what the slots hold to whoever has the mm already. A concurrent
-        // attach may write an older stamp over a newer one; the next attach then settles once more.
-        pgd.stamp.store(now.to_u64(), Ordering::Relaxed);
+        // Release, and acquire above: who finds the stamp current loads the PGD without a look at its slots; another attach may have
+        // brought them. One may also write an older stamp over a newer; the next attach then settles once more.
+        pgd.stamp.store(now.to_u64(), Ordering::Release);
     }
 }
 

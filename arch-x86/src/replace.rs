@@ -38,6 +38,16 @@ impl<F: Frames> Drop for NewTable<F> {
 }
 
 impl<G: Geometry, F: Frames> KernelSlots for Slots<G, F> {
+    fn whole(&self, range: KernelRange) -> KernelRange {
+        let geometry = self.tables().geometry();
+        let slots = self.range(range);
+        let len = slots.len() as u64 * geometry.slot_span();
+        geometry
+            .kernel_half()
+            .range(self.addr(slots.start), len)
+            .expect("slots are in the kernel half")
+    }
+
     fn first_large(&self, range: KernelRange) -> Option<u64> {
         let geometry = self.tables().geometry();
         let slot = self.range(range).find(|&slot| {

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::arch::{ArchPgd, PopulateError};
 use crate::frames::{Frame, PAGE_SIZE};
 use crate::init_mm::InitMm;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, RcuGuard};
 use crate::kernel_range::{KernelRange, RangeError};
 use crate::page_tables::{MapError, PageTables};
 use crate::prot::Prot;
@@ -87,11 +87,23 @@ impl<K: Kernel> InitMm<K> {
         let rcu = K::Rcu::read_lock();
         arch.populate_kernel(range)?;
         if !arch.is_synced(range) {
-            // A flush is due where a reclaim or a replacement of one of the slots is under way: it has not come to its own yet.
-            let flush = &mut || K::flush_kernel_tlb(range);
-            arch.sync_global_pgds(range, &Walk::new(self, &rcu), flush);
+            self.sync(range, &rcu);
         }
         Ok(SyncedRange(range))
+    }
+
+    /// Brings the entries of `range` to every PGD, and makes every CPU forget former ones where some may be cached. Tells whether it
+    /// has flushed.
+    pub(crate) fn sync(&self, range: KernelRange, rcu: &RcuGuard<K>) -> bool {
+        let arch = self.arch();
+        let mut flushed = false;
+        arch.sync_global_pgds(range, &Walk::new(self, rcu), &mut || {
+            // A flush is due where a reclaim or a replacement is under way that has not come to its own yet. All of the slots: that
+            // one's addresses need not be this one's, and nobody flushes for them again once the slots are marked synced.
+            K::flush_kernel_tlb(arch.kernel_slots().map_or(range, |slots| slots.whole(range)));
+            flushed = true;
+        });
+        flushed
     }
 
     /// Maps `frame` at `addr`, a page of `range`, for the kernel in every address space.
@@ -126,7 +138,21 @@ impl<K: Kernel> InitMm<K> {
             return None;
         }
         let root = self.arch().reference_root();
+        let rcu = K::Rcu::read_lock();
         // SAFETY: `root` is the reference PGD; a synced range is populated; the caller flushes.
-        unsafe { self.tables().unmap_kernel(root, addr) }
+        let frame = unsafe { self.tables().unmap_kernel(root, addr) }?;
+        self.sync_unmapped(range.0, &rcu);
+        Some(frame)
+    }
+
+    /// Makes a flush enough for what was unmapped in `range`: brings the table that it was unmapped in to every PGD.
+    ///
+    /// The table may be one that a large page was split into this moment, for another range in the same slot. PGDs that its walk has
+    /// not come to show the large page, and CPUs would load it again after the flush.
+    pub(crate) fn sync_unmapped(&self, range: KernelRange, rcu: &RcuGuard<K>) {
+        // After the unmapping: who finds the new table finds the slot not synced.
+        if !self.arch().is_synced(range) {
+            self.sync(range, rcu);
+        }
     }
 }

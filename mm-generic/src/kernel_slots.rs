@@ -9,6 +9,9 @@ use crate::retired::Retired;
 /// The slots of a reference PGD, for updaters. Nothing here reaches other PGDs:
 /// [`crate::arch::ArchPgd::sync_global_pgds`] does, afterwards.
 pub trait KernelSlots: Send + Sync {
+    /// All addresses of the slots that `range` touches: what a changed entry makes CPUs forget.
+    fn whole(&self, range: KernelRange) -> KernelRange;
+
     /// The first address of `range` that a large page shows which stands in a slot.
     fn first_large(&self, range: KernelRange) -> Option<u64>;
 

@@ -93,6 +93,7 @@ impl<K: Kernel> InitMm<K> {
             if more.is_continue() {
                 break;
             }
+            self.sync_unmapped(kernel_range, &K::Rcu::read_lock());
             K::flush_kernel_tlb(kernel_range);
             pages
                 .iter_mut()

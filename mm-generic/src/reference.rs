@@ -31,6 +31,7 @@
 //!
 //! ```text
 //! complete(dst, ref):  swap dst: UNSETTLED         the PGD first
+//!                      full barrier
 //!                      v = ref                     the reference second
 //!                      compare-exchange dst: UNSETTLED -> v
 //! ```
@@ -78,7 +79,7 @@ mod update;
 use alloc::vec::Vec;
 
 use kernel_sync::atomic::{AtomicU64, Ordering};
-use kernel_sync::{Mutex, OutOfHeap};
+use kernel_sync::{Mutex, OutOfHeap, smp_mb};
 use thiserror::Error;
 
 pub use self::update::Refusal;
@@ -303,14 +304,17 @@ impl<W: Word> ReferencePgd<W> {
     ///
     /// No CPU has `table` loaded before this returns, and nobody else completes it.
     pub unsafe fn complete(&self, table: &[W::Atomic]) {
+        // Acquire: what is read of the reference is not read earlier. Release: a walker that finds UNSETTLED has everything that
+        // this CPU has seen of the reference.
         self.used.for_each(|slot| {
-            // The PGD first, the reference second. Acquire: what is read of the reference is not read earlier. Release: a walker that
-            // finds UNSETTLED has everything that this CPU has seen of the reference.
             W::swap(&table[slot], W::UNSETTLED, Ordering::AcqRel);
+        });
+        unsettled_before_reference_read();
+        self.used.for_each(|slot| {
             // Acquire pairs with the release store of the updater: the table behind the entry is initialised.
             let entry = W::load(&self.slots[slot], Ordering::Acquire);
             // Release: a CPU that finds the entry in this PGD finds the table behind it initialised. The outcome does not
-            // matter: on failure a walker has brought the reference's entry.
+            // matter: on failure a walker has brought the reference's entry, or the slot was first used since.
             let _ = W::compare_exchange(
                 &table[slot],
                 W::UNSETTLED,
@@ -370,6 +374,16 @@ impl<W: Word> ReferencePgd<W> {
             }
         }
     }
+}
+
+/// Orders late init's marks before its reads of the reference.
+///
+/// Partner: the updater's barrier between its store to the reference and its walk. A walker that finds, before the mark, an entry of another
+/// life that equals the new one leaves it alone; late init, which then throws it out, must see the new one. On x86 the exchange is
+/// a barrier, and this comes on the slow path only.
+#[inline(always)]
+fn unsettled_before_reference_read() {
+    smp_mb();
 }
 
 #[cfg(all(test, not(loom)))]

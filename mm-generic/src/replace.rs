@@ -17,7 +17,6 @@ use crate::kernel::{Kernel, RcuGuard};
 use crate::kernel_range::KernelRange;
 use crate::replacement::{ReplaceError, Replacement};
 use crate::retired::Retired;
-use crate::walk::Walk;
 
 impl<K: Kernel> InitMm<K> {
     /// Replaces the top-level entry of the slot at `addr`, an address of `range`, in every PGD, and returns when no CPU translates
@@ -55,13 +54,8 @@ impl<K: Kernel> InitMm<K> {
         retired: Retired,
         rcu: &RcuGuard<K>,
     ) {
-        let mut flushed = false;
-        self.arch().sync_global_pgds(range, &Walk::new(self, rcu), &mut || {
-            K::flush_kernel_tlb(range);
-            flushed = true;
-        });
         // Another updater's walk and flush may have done for the slots; what was unmapped below them is this one's own.
-        if !flushed {
+        if !self.sync(range, rcu) {
             K::flush_kernel_tlb(range);
         }
         if let Some(slots) = self.arch().kernel_slots()

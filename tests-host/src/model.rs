@@ -6,6 +6,7 @@
 
 mod frames;
 mod kernel;
+mod mmu;
 mod rcu;
 #[cfg(feature = "pgd-init-late")]
 mod tasks;

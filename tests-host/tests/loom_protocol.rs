@@ -14,6 +14,8 @@ use arch_x86::late::LateInit;
 use kernel_sync::Rcu;
 use loom::thread;
 use mm_generic::mm::Stage;
+use mm_generic::reference::Refusal;
+use mm_generic::replacement::{ReplaceError, Replacement};
 use mutants::{Mutant, MutantArch};
 use tests_host::model::{ModelArch, ModelFrames, ModelRcu, Tiny, World, explore};
 
@@ -57,7 +59,7 @@ impl Scenario for ForkGrowth {
     const BOUND: Option<usize> = Some(6);
 
     fn run<A: ModelArch>(world: &Arc<World<A>>) {
-        let grower = on_cpu(world, |world| world.grow(0));
+        let grower = on_cpu(world, |world| drop(world.grow(0)));
         let mm = world.fork(0);
         world.load(0, mm);
         world.touch(0);
@@ -76,7 +78,7 @@ impl Scenario for ExecGrowth {
     fn run<A: ModelArch>(world: &Arc<World<A>>) {
         let old = world.fork(0);
         world.load(0, old);
-        let grower = on_cpu(world, |world| world.grow(0));
+        let grower = on_cpu(world, |world| drop(world.grow(0)));
         let (new, old) = world.exec(0);
         world.touch(0);
         world.load(0, new);
@@ -98,7 +100,7 @@ impl Scenario for AttachGrowth {
         drop(world.fork(0));
         let orphan = world.task(0).take_mm().expect("forked just now");
         world.list(1);
-        let grower = on_cpu(world, |world| world.grow(0));
+        let grower = on_cpu(world, |world| drop(world.grow(0)));
         let mm = world.attach(1, orphan);
         world.load(1, mm);
         world.touch(1);
@@ -117,11 +119,10 @@ impl Scenario for CloneVmGrowth {
     fn run<A: ModelArch>(world: &Arc<World<A>>) {
         let mm = world.fork(1);
         world.load(0, mm);
-        let grower = on_cpu(world, |world| world.grow(0));
+        let grower = on_cpu(world, |world| drop(world.grow(0)));
         let child = world.fork_shared(0, world.task(1).mm());
         let last = world.task(1).take_mm();
-        // SAFETY: this thread is CPU 0.
-        unsafe { world.cpu(0).leave_mm(world.init_mm()) };
+        world.leave(0);
         drop(last);
         world.load(1, child);
         world.touch(1);
@@ -140,7 +141,7 @@ impl Scenario for ExitGrowth {
     fn run<A: ModelArch>(world: &Arc<World<A>>) {
         let mm = world.fork(0);
         world.load(0, mm);
-        let grower = on_cpu(world, |world| world.grow(0));
+        let grower = on_cpu(world, |world| drop(world.grow(0)));
         drop(world.task(0).take_mm());
         world.touch(0);
         join([grower]);
@@ -157,7 +158,7 @@ impl Scenario for ScheduleExitGrowth {
 
     fn run<A: ModelArch>(world: &Arc<World<A>>) {
         let mm = world.fork(0);
-        let grower = on_cpu(world, |world| world.grow(0));
+        let grower = on_cpu(world, |world| drop(world.grow(0)));
         world.load(0, mm);
         drop(world.task(0).take_mm());
         world.touch(0);
@@ -174,7 +175,7 @@ impl Scenario for TwoForksGrowth {
     const BOUND: Option<usize> = Some(2);
 
     fn run<A: ModelArch>(world: &Arc<World<A>>) {
-        let grower = on_cpu(world, |world| world.grow(0));
+        let grower = on_cpu(world, |world| drop(world.grow(0)));
         let forker = on_cpu(world, |world| {
             let mm = world.fork(1);
             world.load(1, mm);
@@ -200,10 +201,10 @@ impl Scenario for TwoGrowthsOfOneSlot {
         let mm = world.fork(0);
         world.load(0, mm);
         let grower = on_cpu(world, |world| {
-            world.grow(0);
+            let _ = world.grow(0);
             world.touch(0);
         });
-        world.grow(0);
+        let _ = world.grow(0);
         world.touch(0);
         join([grower]);
     }
@@ -217,8 +218,8 @@ impl Scenario for TwoGrowthsFork {
     const BOUND: Option<usize> = Some(2);
 
     fn run<A: ModelArch>(world: &Arc<World<A>>) {
-        let first = on_cpu(world, |world| world.grow(0));
-        let second = on_cpu(world, |world| world.grow(1));
+        let first = on_cpu(world, |world| drop(world.grow(0)));
+        let second = on_cpu(world, |world| drop(world.grow(1)));
         let mm = world.fork(0);
         world.load(0, mm);
         world.touch(0);
@@ -237,11 +238,363 @@ impl Scenario for TeardownWalk {
     fn run<A: ModelArch>(world: &Arc<World<A>>) {
         let mm = world.fork(0);
         world.load(0, mm);
-        let grower = on_cpu(world, |world| world.grow(0));
+        let grower = on_cpu(world, |world| drop(world.grow(0)));
         drop(world.task(0).take_mm());
-        // SAFETY: this thread is CPU 0.
-        unsafe { world.cpu(0).leave_mm(world.init_mm()) };
+        world.leave(0);
         join([grower]);
+    }
+}
+
+/// A fork and a reclaim: the copy may hold the entry that the walk came too early to take out.
+struct ForkReclaim;
+
+impl Scenario for ForkReclaim {
+    const NAME: &'static str = "fork x reclaim";
+    const BOUND: Option<usize> = Some(4);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let range = world.grow(0);
+        let reclaimer = on_cpu(world, |world| world.reclaim(0, range));
+        let mm = world.fork(0);
+        world.load(0, mm);
+        world.glance(0);
+        join([reclaimer]);
+        world.glance(0);
+        world.verify_all();
+    }
+}
+
+/// An exec and a reclaim; the old mm is loaded, and the CPU has cached the entry.
+struct ExecReclaim;
+
+impl Scenario for ExecReclaim {
+    const NAME: &'static str = "exec x reclaim";
+    const BOUND: Option<usize> = Some(3);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let range = world.grow(0);
+        let old = world.fork(0);
+        world.load(0, old);
+        world.touch(0);
+        let reclaimer = on_cpu(world, |world| world.reclaim(0, range));
+        let (new, old) = world.exec(0);
+        world.load(0, new);
+        drop(old);
+        world.glance(0);
+        join([reclaimer]);
+        world.verify_all();
+    }
+}
+
+/// A kernel thread attaches an mm that the walk does not visit.
+struct AttachReclaim;
+
+impl Scenario for AttachReclaim {
+    const NAME: &'static str = "attach x reclaim";
+    const BOUND: Option<usize> = Some(4);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let range = world.grow(0);
+        drop(world.fork(0));
+        let orphan = world.task(0).take_mm().expect("forked just now");
+        world.list(1);
+        let reclaimer = on_cpu(world, |world| world.reclaim(0, range));
+        let mm = world.attach(1, orphan);
+        world.load(1, mm);
+        world.glance(1);
+        join([reclaimer]);
+        world.verify_all();
+    }
+}
+
+/// P1 makes P2 with `CLONE_VM`, in a place that the walk has passed, and exits.
+struct CloneVmReclaim;
+
+impl Scenario for CloneVmReclaim {
+    const NAME: &'static str = "CLONE_VM and exit x reclaim";
+    const BOUND: Option<usize> = Some(3);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let range = world.grow(0);
+        let mm = world.fork(1);
+        world.load(0, mm);
+        world.touch(0);
+        let reclaimer = on_cpu(world, |world| world.reclaim(0, range));
+        let child = world.fork_shared(0, world.task(1).mm());
+        let last = world.task(1).take_mm();
+        world.leave(0);
+        drop(last);
+        world.load(1, child);
+        world.glance(1);
+        join([reclaimer]);
+        world.verify_all();
+    }
+}
+
+/// A task exits and its CPU goes on with the PGD, lazily, and with what it has cached.
+struct ExitReclaim;
+
+impl Scenario for ExitReclaim {
+    const NAME: &'static str = "exit and lazy TLB x reclaim";
+    const BOUND: Option<usize> = None;
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let range = world.grow(0);
+        let mm = world.fork(0);
+        world.load(0, mm);
+        world.touch(0);
+        let reclaimer = on_cpu(world, |world| world.reclaim(0, range));
+        drop(world.task(0).take_mm());
+        world.glance(0);
+        join([reclaimer]);
+        world.verify_all();
+    }
+}
+
+/// A fork and a replacement; the address is used all the time.
+struct ForkReplace;
+
+impl Scenario for ForkReplace {
+    const NAME: &'static str = "fork x replace";
+    const BOUND: Option<usize> = Some(4);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let mut range = world.grow(0);
+        let replacer = on_cpu(world, move |world| {
+            world.replace(0, &mut range, Replacement::Move).expect("the sole owner");
+        });
+        let mm = world.fork(0);
+        world.load(0, mm);
+        world.touch(0);
+        join([replacer]);
+        world.touch(0);
+        world.verify_all();
+    }
+}
+
+/// An exec and a replacement; the address is used all the time.
+struct ExecReplace;
+
+impl Scenario for ExecReplace {
+    const NAME: &'static str = "exec x replace";
+    const BOUND: Option<usize> = Some(3);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let mut range = world.grow(0);
+        let old = world.fork(0);
+        world.load(0, old);
+        world.touch(0);
+        let replacer = on_cpu(world, move |world| {
+            world.replace(0, &mut range, Replacement::Move).expect("the sole owner");
+        });
+        let (new, old) = world.exec(0);
+        world.touch(0);
+        world.load(0, new);
+        drop(old);
+        world.touch(0);
+        join([replacer]);
+        world.verify_all();
+    }
+}
+
+/// A kernel thread attaches an mm that the replacement's walk does not visit.
+struct AttachReplace;
+
+impl Scenario for AttachReplace {
+    const NAME: &'static str = "attach x replace";
+    const BOUND: Option<usize> = Some(4);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let mut range = world.grow(0);
+        drop(world.fork(0));
+        let orphan = world.task(0).take_mm().expect("forked just now");
+        world.list(1);
+        let replacer = on_cpu(world, move |world| {
+            world.replace(0, &mut range, Replacement::Move).expect("the sole owner");
+        });
+        let mm = world.attach(1, orphan);
+        world.load(1, mm);
+        world.touch(1);
+        join([replacer]);
+        world.verify_all();
+    }
+}
+
+/// A reclaim, and a growth of the same slot by a CPU that has the old entry cached.
+struct ReclaimGrowth;
+
+impl Scenario for ReclaimGrowth {
+    const NAME: &'static str = "reclaim x growth";
+    const BOUND: Option<usize> = Some(4);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let range = world.grow(0);
+        let mm = world.fork(0);
+        world.load(0, mm);
+        world.touch(0);
+        let reclaimer = on_cpu(world, |world| world.reclaim(0, range));
+        let _ = world.grow_page(0, 1);
+        join([reclaimer]);
+        world.verify_all();
+    }
+}
+
+/// A reclaim, a growth of the same slot, and a fork.
+struct ReclaimGrowthFork;
+
+impl Scenario for ReclaimGrowthFork {
+    const NAME: &'static str = "reclaim x growth x fork";
+    const BOUND: Option<usize> = Some(2);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let range = world.grow(0);
+        let reclaimer = on_cpu(world, |world| world.reclaim(0, range));
+        let grower = on_cpu(world, |world| drop(world.grow_page(0, 1)));
+        let mm = world.fork(0);
+        world.load(0, mm);
+        world.glance(0);
+        join([reclaimer, grower]);
+        world.verify_all();
+    }
+}
+
+/// A reclaim and another growth of the slot, into the frame that the first table had, while an mm is made.
+struct SameFrameFork;
+
+impl Scenario for SameFrameFork {
+    const NAME: &'static str = "fork x reclaim and growth into the same frame";
+    const BOUND: Option<usize> = Some(3);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let range = world.grow(0);
+        let updater = on_cpu(world, |world| {
+            world.reclaim(0, range);
+            let _ = world.grow(0);
+        });
+        let mm = world.fork(0);
+        world.load(0, mm);
+        world.glance(0);
+        join([updater]);
+        world.verify_all();
+    }
+}
+
+/// The same while a kernel thread attaches an mm that holds the first table's entry.
+struct SameFrameAttach;
+
+impl Scenario for SameFrameAttach {
+    const NAME: &'static str = "attach x reclaim and growth into the same frame";
+    const BOUND: Option<usize> = Some(4);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let range = world.grow(0);
+        drop(world.fork(0));
+        let orphan = world.task(0).take_mm().expect("forked just now");
+        world.list(1);
+        let updater = on_cpu(world, |world| {
+            world.reclaim(0, range);
+            let _ = world.grow(0);
+        });
+        let mm = world.attach(1, orphan);
+        world.load(1, mm);
+        world.glance(1);
+        join([updater]);
+        world.verify_all();
+    }
+}
+
+/// Two kernel threads attach one mm that holds the entry of a table that is gone, and whose frame comes back.
+struct TwoAttaches;
+
+impl Scenario for TwoAttaches {
+    const NAME: &'static str = "two attaches x growth into the same frame";
+    const BOUND: Option<usize> = Some(2);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let range = world.grow(0);
+        drop(world.fork(0));
+        let orphan = world.task(0).take_mm().expect("forked just now");
+        world.list(1);
+        world.reclaim(0, range);
+        let grower = on_cpu(world, |world| drop(world.grow(0)));
+        let share = orphan.clone();
+        let other = on_cpu(world, |world| {
+            let mm = world.attach(0, share);
+            world.load(0, mm);
+            world.touch(0);
+        });
+        let mm = world.attach(1, orphan);
+        world.load(1, mm);
+        world.touch(1);
+        join([grower, other]);
+        world.verify_all();
+    }
+}
+
+/// A replacement and a growth of the same slot, which helps.
+struct ReplaceGrowth;
+
+impl Scenario for ReplaceGrowth {
+    const NAME: &'static str = "replace x growth";
+    const BOUND: Option<usize> = Some(4);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let mut range = world.grow(0);
+        let mm = world.fork(0);
+        world.load(0, mm);
+        world.touch(0);
+        let replacer =
+            on_cpu(world, move |world| match world.replace(0, &mut range, Replacement::Move) {
+                Ok(()) | Err(ReplaceError::Refused(Refusal::NotSoleOwner { .. })) => {}
+                Err(error) => panic!("{error}"),
+            });
+        let _ = world.grow_page(0, 1);
+        join([replacer]);
+        world.verify_all();
+    }
+}
+
+/// Two reclaims of ranges in one slot: the entry goes with the second, whichever that is.
+struct TwoReclaims;
+
+impl Scenario for TwoReclaims {
+    const NAME: &'static str = "two reclaims of one slot";
+    const BOUND: Option<usize> = Some(3);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let (first, second) = (world.grow_page(0, 0), world.grow_page(0, 1));
+        let mm = world.fork(0);
+        world.load(0, mm);
+        world.touch(0);
+        let reclaimer = on_cpu(world, |world| world.reclaim_share(0, first));
+        world.reclaim_share(0, second);
+        world.glance(0);
+        join([reclaimer]);
+        world.verify_all();
+        assert!(!world.init_mm().arch().slots().reference().is_populated(0));
+    }
+}
+
+/// A large page split and put together again: its entry comes back.
+struct ThereAndBack;
+
+impl Scenario for ThereAndBack {
+    const NAME: &'static str = "fork x split and collapse";
+    const BOUND: Option<usize> = Some(3);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let mut range = world.grow_whole(0);
+        world.map_all(0, &range);
+        world.replace(0, &mut range, Replacement::Collapse).expect("uniform");
+        let replacer = on_cpu(world, move |world| {
+            world.replace(0, &mut range, Replacement::Split).expect("a large page");
+            world.replace(0, &mut range, Replacement::Collapse).expect("uniform");
+        });
+        let mm = world.fork(0);
+        world.load(0, mm);
+        world.touch(0);
+        join([replacer]);
+        world.verify_all();
     }
 }
 
@@ -315,4 +668,35 @@ scenarios! {
     two_growths_of_one_slot: TwoGrowthsOfOneSlot,
     two_growths_and_fork: TwoGrowthsFork,
     teardown_and_walk: TeardownWalk,
+}
+
+/// What replace and reclaim do, explored on the product alone.
+macro_rules! updates {
+    ($($test:ident: $scenario:ident,)+) => {
+        $(
+            #[test]
+            fn $test() {
+                product::<$scenario>();
+            }
+        )+
+    };
+}
+
+updates! {
+    fork_and_reclaim: ForkReclaim,
+    exec_and_reclaim: ExecReclaim,
+    attach_and_reclaim: AttachReclaim,
+    clone_vm_and_reclaim: CloneVmReclaim,
+    exit_and_reclaim: ExitReclaim,
+    fork_and_replace: ForkReplace,
+    exec_and_replace: ExecReplace,
+    attach_and_replace: AttachReplace,
+    reclaim_and_growth: ReclaimGrowth,
+    reclaim_and_growth_and_fork: ReclaimGrowthFork,
+    fork_and_the_same_frame: SameFrameFork,
+    attach_and_the_same_frame: SameFrameAttach,
+    two_attaches_and_the_same_frame: TwoAttaches,
+    replace_and_growth: ReplaceGrowth,
+    two_reclaims_of_one_slot: TwoReclaims,
+    split_and_collapse_and_fork: ThereAndBack,
 }

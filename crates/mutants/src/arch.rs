@@ -69,12 +69,12 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
     fn bring_up(&self, pgd: &MutantPgd, bring: impl FnOnce(&[<G::Word as Word>::Atomic])) {
         self.barrier(Mutant::ForkBarrierGone, Mutant::ForkBarrierWeak);
         let now = self.slots.reference().stamp();
-        if now == Stamp::from_u64(pgd.stamp.load(Ordering::Relaxed)) {
+        if now == Stamp::from_u64(pgd.stamp.load(Ordering::Acquire)) {
             return;
         }
         // SAFETY: the caller keeps the PGD alive.
         bring(unsafe { self.slots.of(pgd.root) });
-        pgd.stamp.store(now.to_u64(), Ordering::Relaxed);
+        pgd.stamp.store(now.to_u64(), Ordering::Release);
     }
 }
 

@@ -161,26 +161,24 @@ impl<W: Word> ReferencePgd<W> {
     pub unsafe fn retire(&self, slots: Range<usize>, mut retired: impl FnMut(usize, W)) {
         let mut states = self.update.lock();
         let next = self.next_generation();
-        let mut stored = false;
         for slot in slots {
             let state = &mut states[slot];
             state.shares = state.shares.checked_sub(1).expect("the caller has a share");
+            // Before the store: who finds the slot synced relies on every PGD having the entry, and on TLBs having nothing that was
+            // unmapped. So a slot that keeps its entry is not synced either, until the caller or who helps him has flushed.
+            self.synced.remove(slot);
+            state.flush_due = true;
+            state.changed_at = next;
             if state.shares > 0 || state.permanent {
                 continue;
             }
             // Relaxed: the lock orders writers.
             let old = W::load(&self.slots[slot], Ordering::Relaxed);
-            // Before the store: who finds the slot synced relies on every PGD having the entry.
-            self.synced.remove(slot);
-            state.flush_due = true;
             self.store(state, slot, W::NONE, next);
             self.populated.remove(slot);
             retired(slot, old);
-            stored = true;
         }
-        if stored {
-            self.bump(next);
-        }
+        self.bump(next);
     }
 
     /// Tells whether a CPU may still translate through a former entry of one of `slots`.

@@ -4,15 +4,16 @@ use std::ptr::NonNull;
 use std::sync::Mutex;
 
 use arch_x86::geometry::{Geometry, Level, SlotTable};
-use kernel_sync::atomic::{AtomicU32, AtomicU64};
+use kernel_sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use mm_generic::frames::{Frame, Frames, OutOfFrames, PAGE_SIZE};
+use mm_generic::kernel_range::KernelHalf;
 
-/// Two user and two kernel slots of 1 MiB.
+/// Two user and two kernel slots of 16 KiB, each a table of four pages or a large page.
 #[derive(Debug, Clone, Copy)]
 pub struct Tiny;
 
 /// Bytes that one slot of [`Tiny`] maps.
-pub const TINY_SLOT: u64 = 1 << 20;
+pub const TINY_SLOT: u64 = 1 << 14;
 
 impl Geometry for Tiny {
     type Word = u64;
@@ -22,7 +23,7 @@ impl Geometry for Tiny {
     const HAS_NX: bool = true;
 
     fn levels(&self) -> &'static [Level] {
-        const { &[Level { shift: 20, bits: 3 }, Level { shift: 12, bits: 8 }] }
+        const { &[Level { shift: 14, bits: 3 }, Level { shift: 12, bits: 2 }] }
     }
 
     fn is_canonical_sign_extended(&self) -> bool {
@@ -32,13 +33,30 @@ impl Geometry for Tiny {
     fn slots(&self) -> usize {
         2
     }
+
+    /// Once around the table more than it has entries, for the sake of the addresses that no program may have.
+    fn user_end(&self) -> u64 {
+        (8 + 2) * TINY_SLOT
+    }
+
+    fn kernel_half(&self) -> KernelHalf {
+        KernelHalf { first: self.user_end(), last: self.user_end() + 2 * TINY_SLOT - 1 }
+    }
 }
 
-/// A fixed number of frames of few entries. Frames are never reused, and a use after the free is a failure.
+/// A fixed number of frames of few entries. The one that was freed last is taken first, so that entries come back as soon as they
+/// may; a use after the free is a failure.
 pub struct ModelFrames {
     tables: Vec<Vec<AtomicU64>>,
-    /// Counts; a frame that was freed has `Some(0)`, one that was never taken `None`.
-    counts: Mutex<Vec<Option<usize>>>,
+    state: Mutex<State>,
+}
+
+struct State {
+    counts: Vec<usize>,
+    /// How often each frame has been taken.
+    lives: Vec<usize>,
+    /// Those that nobody has, the next to be taken last.
+    free: Vec<usize>,
 }
 
 /// Entries of a modelled table: enough for the user entry 0 and the kernel slots.
@@ -52,7 +70,11 @@ impl ModelFrames {
             tables: (0..frames)
                 .map(|_| (0..ENTRIES).map(|_| AtomicU64::new(0)).collect())
                 .collect(),
-            counts: Mutex::new(vec![None; frames]),
+            state: Mutex::new(State {
+                counts: vec![0; frames],
+                lives: vec![0; frames],
+                free: (0..frames).rev().collect(),
+            }),
         }
     }
 
@@ -61,41 +83,65 @@ impl ModelFrames {
     }
 
     fn assert_live(&self, frame: Frame) {
-        let count = self.counts.lock().expect("no panic under this lock")[Self::index(frame)];
-        assert!(count.is_some_and(|count| count > 0), "frame {frame:?} is used after it was freed");
+        let count = self.state().counts[Self::index(frame)];
+        assert!(count > 0, "frame {frame:?} is used after it was freed");
     }
 
     /// Frames that are out at the moment.
     #[must_use]
     pub fn live(&self) -> usize {
-        let counts = self.counts.lock().expect("no panic under this lock");
-        counts.iter().filter(|count| count.is_some_and(|count| count > 0)).count()
+        self.state().counts.iter().filter(|&&count| count > 0).count()
+    }
+
+    /// How often `frame`, which is out, has been taken; `None` for a frame that is none of these.
+    pub(super) fn life(&self, frame: Frame) -> Option<usize> {
+        let index = usize::try_from(frame.phys() / PAGE_SIZE).ok()?.checked_sub(1)?;
+        if index >= self.tables.len() {
+            return None;
+        }
+        self.assert_live(frame);
+        Some(self.state().lives[index])
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-// SAFETY: a frame is handed out once in its life, and its entries are where they are.
+// SAFETY: a frame is handed out to one at a time, zeroed, and its entries are where they are.
 unsafe impl Frames for ModelFrames {
     fn alloc(&self) -> Result<Frame, OutOfFrames> {
-        let mut counts = self.counts.lock().expect("no panic under this lock");
-        let total = counts.len();
-        let free = counts.iter().position(Option::is_none).ok_or(OutOfFrames { total })?;
-        counts[free] = Some(1);
+        let (free, is_used) = {
+            let mut state = self.state();
+            let total = state.counts.len();
+            let free = state.free.pop().ok_or(OutOfFrames { total })?;
+            state.counts[free] = 1;
+            state.lives[free] += 1;
+            (free, state.lives[free] > 1)
+        };
+        if is_used {
+            for entry in &self.tables[free] {
+                entry.store(0, Ordering::Relaxed);
+            }
+        }
         Ok(Frame::at((free as u64 + 1) * PAGE_SIZE).expect("a multiple of the page size"))
     }
 
     fn get(&self, frame: Frame) {
-        let mut counts = self.counts.lock().expect("no panic under this lock");
-        *counts[Self::index(frame)].as_mut().expect("a frame that was taken") += 1;
+        self.state().counts[Self::index(frame)] += 1;
     }
 
     unsafe fn put(&self, frame: Frame) {
         self.assert_live(frame);
-        let mut counts = self.counts.lock().expect("no panic under this lock");
-        *counts[Self::index(frame)].as_mut().expect("a frame that was taken") -= 1;
+        let (index, mut state) = (Self::index(frame), self.state());
+        state.counts[index] -= 1;
+        if state.counts[index] == 0 {
+            state.free.push(index);
+        }
     }
 
     fn is_shared(&self, frame: Frame) -> bool {
-        self.counts.lock().expect("no panic under this lock")[Self::index(frame)] > Some(1)
+        self.state().counts[Self::index(frame)] > 1
     }
 
     fn table32(&self, _frame: Frame) -> &[AtomicU32] {

@@ -7,19 +7,22 @@ use arch_x86::slots::Slots;
 use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicBool, Ordering};
 use mm_generic::arch::ArchPgd;
-use mm_generic::frames::Frame;
+use mm_generic::frames::{Frame, PAGE_SIZE};
+use mm_generic::growth::SyncedRange;
 use mm_generic::init_mm::InitMm;
 use mm_generic::kernel::{Kernel, RcuGuard};
 use mm_generic::kernel_range::KernelRange;
 use mm_generic::loaded::LoadedMm;
 use mm_generic::mm::{Mm, MmUser};
 use mm_generic::object::NoObject;
+use mm_generic::prot::Prot;
 use mm_generic::publish::{PublicationPoint, SharedMm, publish_again};
-use mm_generic::reference::Stamp;
+use mm_generic::replacement::{ReplaceError, Replacement};
 use mm_generic::walk::Walkers;
 use mutants::{Mutant, MutantArch, MutantWalk};
 
 use super::frames::{ModelFrames, TINY_SLOT, Tiny};
+use super::mmu::{Cached, Cpu, Mmu, SLOTS};
 use super::rcu::ModelRcu;
 
 /// An architecture that a model can be explored with: the product's own, or a mutant of it.
@@ -67,7 +70,7 @@ impl ModelArch for MutantArch<Tiny, ModelFrames> {
 /// The kernel under exploration.
 pub struct Model<A>(std::marker::PhantomData<fn() -> A>);
 
-// SAFETY: nothing translates through the PGDs of a model, so there is nothing to load or flush.
+// SAFETY: what translates through the PGDs of a model is `Mmu`; `World` tells it what is loaded.
 unsafe impl<A: ModelArch> Kernel for Model<A> {
     type Arch = A;
     type Frames = ModelFrames;
@@ -79,7 +82,9 @@ unsafe impl<A: ModelArch> Kernel for Model<A> {
 
     fn flush_tlb(_mm: &Mm<Self>, _range: Range<u64>) {}
 
-    fn flush_kernel_tlb(_range: KernelRange) {}
+    fn flush_kernel_tlb(range: KernelRange) {
+        Mmu::flush(range);
+    }
 }
 
 /// One place of the task list, and the task in it.
@@ -172,6 +177,7 @@ unsafe impl<A: ModelArch> PublicationPoint<Model<A>> for Exec<'_, A> {
 pub struct World<A: ModelArch> {
     init_mm: *mut InitMm<Model<A>>,
     frames: *mut ModelFrames,
+    mmu: Arc<Mmu>,
     /// Set when the growth of a slot has returned.
     pub grown: [AtomicBool; 2],
 }
@@ -185,7 +191,7 @@ unsafe impl<A: ModelArch> Sync for World<A> {}
 impl<A: ModelArch> World<A> {
     fn new(mutant: Option<Mutant>) -> Self {
         ModelRcu::reset(mutant);
-        let frames = Box::into_raw(Box::new(ModelFrames::new(8)));
+        let frames = Box::into_raw(Box::new(ModelFrames::new(12)));
         // SAFETY: lives until `World` is dropped.
         let slots = Slots::with_empty_reference(Tiny, unsafe { &*frames }).expect("enough frames");
         let tasks = ModelTasks {
@@ -199,6 +205,7 @@ impl<A: ModelArch> World<A> {
         Self {
             init_mm: Box::into_raw(Box::new(init_mm)),
             frames,
+            mmu: Mmu::reset(),
             grown: [AtomicBool::new(false), AtomicBool::new(false)],
         }
     }
@@ -265,50 +272,178 @@ impl<A: ModelArch> World<A> {
 
     /// Loads `mm` on a CPU.
     pub fn load(&self, cpu: usize, mm: mm_generic::publish::ReadyMm<Model<A>>) {
+        self.mmu.cpus[cpu].lock().root = Some(mm.mm().root());
         // SAFETY: each model drives a CPU from one thread; tasks hold what is loaded.
         unsafe { self.cpu(cpu).switch_mm(mm) };
     }
 
-    /// Grows the kernel by slot number `slot`, and says so.
-    pub fn grow(&self, slot: usize) {
+    /// Takes a CPU to the reference PGD.
+    pub fn leave(&self, cpu: usize) {
+        self.mmu.cpus[cpu].lock().root = None;
+        // SAFETY: as in `load`.
+        unsafe { self.cpu(cpu).leave_mm(self.init_mm()) };
+    }
+
+    /// Grows the kernel by the first page of slot number `slot`, checks what every CPU shows there, and says so.
+    pub fn grow(&self, slot: usize) -> SyncedRange {
+        self.grow_page(slot, 0)
+    }
+
+    /// As [`World::grow`], by page number `page` of the slot.
+    pub fn grow_page(&self, slot: usize, page: u64) -> SyncedRange {
+        let first = self.init_mm().arch().kernel_half().first;
+        let start = first + slot as u64 * TINY_SLOT + page * PAGE_SIZE;
+        let range = self.init_mm().grow(start, PAGE_SIZE).expect("a page of the kernel half");
+        self.verify(slot);
+        self.grown[slot].store(true, Ordering::Release);
+        range
+    }
+
+    /// Maps all pages of slot number `slot` such that its table can become a large page.
+    pub fn map_all(&self, slot: usize, range: &SyncedRange) {
+        let pages = (0..TINY_SLOT / PAGE_SIZE).map(|page| page * PAGE_SIZE);
+        for offset in pages {
+            let frame = Frame::at((slot as u64 + 8) * TINY_SLOT + offset).expect("aligned");
+            let addr = range.start() + offset;
+            self.init_mm().map_kernel(range, addr, frame, Prot::READ).expect("nothing there");
+        }
+    }
+
+    /// Grows the kernel by the whole of slot number `slot`.
+    pub fn grow_whole(&self, slot: usize) -> SyncedRange {
         let start = self.init_mm().arch().kernel_half().first + slot as u64 * TINY_SLOT;
         let range = self.init_mm().grow(start, TINY_SLOT).expect("a slot of the kernel half");
-        assert_eq!(range.start(), start);
         self.grown[slot].store(true, Ordering::Release);
+        range
     }
 
-    /// Uses the addresses of every slot whose growth has returned, through what a CPU has loaded.
+    /// Gives `range` of slot number `slot` back, and checks that no CPU shows the entry that went with it, if one did.
+    pub fn reclaim(&self, slot: usize, range: SyncedRange) {
+        self.grown[slot].store(false, Ordering::Release);
+        let old = self.cached(self.reference_entry(slot));
+        // SAFETY: nobody uses the addresses of a range that is not `grown`.
+        unsafe { self.init_mm().reclaim(range, |_, _| {}) }.expect("heap enough");
+        if let Some(old) = old {
+            self.verify_gone(slot, old);
+        }
+    }
+
+    /// Gives back a `range` that is not the only one in slot number `slot`; the entry may stay.
+    pub fn reclaim_share(&self, slot: usize, range: SyncedRange) {
+        self.grown[slot].store(false, Ordering::Release);
+        // SAFETY: as in `reclaim`.
+        unsafe { self.init_mm().reclaim(range, |_, _| {}) }.expect("heap enough");
+    }
+
+    /// Replaces the entry of slot number `slot`, and checks that no CPU shows the former one.
+    ///
+    /// # Errors
+    ///
+    /// As [`InitMm::replace`].
+    pub fn replace(
+        &self,
+        slot: usize,
+        range: &mut SyncedRange,
+        how: Replacement,
+    ) -> Result<(), ReplaceError> {
+        let old = self.cached(self.reference_entry(slot)).expect("the range has a share in it");
+        let start = range.start();
+        self.init_mm().replace(range, start, how)?;
+        self.verify_gone(slot, old);
+        Ok(())
+    }
+
+    /// Uses the addresses of every slot whose growth has returned, on a CPU; and translates the others, as a CPU may at any time.
     pub fn touch(&self, cpu: usize) {
-        let rcu = <ModelRcu as kernel_sync::Rcu>::read_lock();
-        let Some(mm) = self.cpu(cpu).get(&rcu) else { return };
-        for slot in 0..2 {
-            if self.grown[slot].load(Ordering::Acquire) {
-                self.check_slot(mm, slot);
+        let mut state = self.mmu.cpus[cpu].lock();
+        for slot in 0..SLOTS {
+            let handed_out = self.grown[slot].load(Ordering::Acquire);
+            let shown = self.translate(&mut state, slot);
+            assert!(
+                !handed_out || shown.is_some(),
+                "slot {slot} was handed out and is missing on a CPU"
+            );
+        }
+    }
+
+    /// Translates an address of each slot on a CPU, as speculation may at any time.
+    pub fn glance(&self, cpu: usize) {
+        let mut state = self.mmu.cpus[cpu].lock();
+        for slot in 0..SLOTS {
+            let _ = self.translate(&mut state, slot);
+        }
+    }
+
+    /// Asserts that a CPU shows in slot number `slot` what the reference holds, and has cached nothing else. For the owner of a
+    /// range in it, after a growth.
+    pub fn verify(&self, slot: usize) {
+        for cpu in &self.mmu.cpus {
+            let state = cpu.lock();
+            let entry = self.cached(self.reference_entry(slot));
+            assert!(entry.is_some(), "slot {slot} was handed out and is gone");
+            assert_eq!(self.shown(&state, slot), entry, "slot {slot} in a PGD that is loaded");
+            let cached = state.cached[slot];
+            assert!(cached.is_none() || cached == entry, "slot {slot} is cached as it was");
+        }
+    }
+
+    fn verify_gone(&self, slot: usize, old: Cached) {
+        for cpu in &self.mmu.cpus {
+            let state = cpu.lock();
+            if self.reference_entry(slot) == old.entry {
+                // There is a new table in the old one's frame.
+                return;
+            }
+            assert_ne!(self.shown(&state, slot), Some(old), "slot {slot} in a PGD that is loaded");
+            assert_ne!(state.cached[slot], Some(old), "slot {slot} is cached as it was");
+        }
+    }
+
+    /// Asserts that every CPU shows what the reference holds, after everything else has ended.
+    pub fn verify_all(&self) {
+        for cpu in &self.mmu.cpus {
+            let state = cpu.lock();
+            for slot in 0..SLOTS {
+                let entry = self.cached(self.reference_entry(slot));
+                assert_eq!(self.shown(&state, slot), entry, "slot {slot} in a PGD that is loaded");
+                let cached = state.cached[slot];
+                assert!(cached.is_none() || cached == entry, "slot {slot} is cached as it was");
             }
         }
     }
 
-    /// Checks that `mm` holds what the reference holds in every slot whose growth has returned.
-    pub fn check(&self, mm: &Mm<Model<A>>) {
-        for slot in 0..2 {
-            if self.grown[slot].load(Ordering::Acquire) {
-                self.check_slot(mm, slot);
-            }
+    fn translate(&self, cpu: &mut Cpu, slot: usize) -> Option<Cached> {
+        if cpu.cached[slot].is_none() {
+            cpu.cached[slot] = self.shown(cpu, slot);
         }
+        if let Some(Cached { entry, life }) = cpu.cached[slot] {
+            let now = self.cached(entry);
+            assert_eq!(now, Some(Cached { entry, life }), "slot {slot} leads to a freed table");
+        }
+        cpu.cached[slot]
     }
 
-    fn check_slot(&self, mm: &Mm<Model<A>>, slot: usize) {
-        let slots = self.init_mm().arch().slots();
-        // SAFETY: `mm` keeps its root alive.
-        let entry = unsafe { slots.entry_of(mm.root(), slot) };
-        assert_ne!(entry, 0, "slot {slot} was handed out and is missing in an mm");
-        assert_eq!(entry, slots.reference().entry(slot), "slot {slot} differs from the reference");
+    /// What the PGD that a CPU has loaded holds in a slot, if it is live.
+    fn shown(&self, cpu: &Cpu, slot: usize) -> Option<Cached> {
+        let arch = self.init_mm().arch();
+        let root = cpu.root.unwrap_or_else(|| arch.reference_root());
+        // SAFETY: a CPU holds what it has loaded.
+        self.cached(unsafe { arch.slots().entry_of(root, slot) })
     }
 
-    /// The reference's generation.
-    #[must_use]
-    pub fn stamp(&self) -> Stamp {
-        self.init_mm().arch().slots().reference().stamp()
+    fn cached(&self, entry: u64) -> Option<Cached> {
+        if entry & 1 == 0 {
+            return None;
+        }
+        let is_large = entry & 1 << 7 != 0;
+        let frame = Frame::at(entry & 0x000f_ffff_ffff_f000).filter(|_| !is_large);
+        // SAFETY: lives until `World` is dropped.
+        let frames = unsafe { &*self.frames };
+        Some(Cached { entry, life: frame.and_then(|frame| frames.life(frame)).unwrap_or(0) })
+    }
+
+    fn reference_entry(&self, slot: usize) -> u64 {
+        self.init_mm().arch().slots().reference().entry(slot)
     }
 }
 
@@ -321,10 +456,10 @@ impl<A: ModelArch> Drop for World<A> {
             drop(self.task(task).take_mm());
         }
         for cpu in 0..2 {
-            // SAFETY: the threads of the model are gone.
-            unsafe { self.cpu(cpu).leave_mm(self.init_mm()) };
+            self.leave(cpu);
         }
-        let tables = self.init_mm().arch().slots().reference().populated();
+        // A large page has no table.
+        let tables = (0..SLOTS).filter(|&slot| self.reference_entry(slot) & 0x81 == 1).count();
         // SAFETY: made by `Box::into_raw`; every mm, which referred to it, is gone.
         drop(unsafe { Box::from_raw(self.init_mm) });
         // SAFETY: made by `Box::into_raw`; `init_mm`, which referred to it, is gone.

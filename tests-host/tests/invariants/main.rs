@@ -3,6 +3,7 @@
 //! | invariant | what it says |
 //! |---|---|
 //! | complete | for every mm a CPU may load and every slot whose growth returned, the mm's slot equals the reference's |
+//! | gone | when a reclaim has returned, no PGD has the entry; after a replacement, every PGD has the new one |
 //! | ordered | publish, barrier, read the reference; store the reference, barrier, walk; late init ends before the first load |
 //! | no-clobber | late init writes only kernel slots that are none; user slots and private slots keep their bits |
 //! | lifetime | a PGD and the tables under it outlive every walker, every late init and every CPU that has them loaded |
@@ -13,6 +14,7 @@
 #![cfg(not(loom))]
 
 mod complete;
+mod gone;
 mod lifetime;
 #[cfg(feature = "pgd-init-late")]
 mod lock_free_birth_and_death;

@@ -49,11 +49,28 @@ fn the_entry_goes_with_the_last_share() {
     assert_eq!(grow(&reference, 0x2001), [(SLOT, 0x2001)], "populated already");
     sync(&reference);
     assert_eq!(retire(&reference), []);
-    assert!(reference.is_synced(SLOT..SLOT + 1));
+    assert!(reference.is_populated(SLOT));
     assert_eq!(retire(&reference), [(SLOT, 0x1001)]);
     assert!(!reference.is_synced(SLOT..SLOT + 1) && !reference.is_populated(SLOT));
     assert!(reference.is_flush_due(SLOT..SLOT + 1));
     assert_eq!(reference.entry(SLOT), 0);
+}
+
+/// Another growth could get the addresses of the pages that were unmapped, and TLBs may still show them.
+#[test]
+fn a_slot_that_keeps_its_entry_at_a_reclaim_is_synced_again_only_after_a_flush() {
+    let reference = reference();
+    grow(&reference, 0x1001);
+    grow(&reference, 0x2001);
+    let walked_from = reference.stamp();
+    sync(&reference);
+    assert_eq!(retire(&reference), []);
+    assert!(!reference.is_synced(SLOT..SLOT + 1) && reference.is_flush_due(SLOT..SLOT + 1));
+    // SAFETY: there is no PGD and no MMU.
+    unsafe { reference.mark_synced(SLOT..SLOT + 1, walked_from) };
+    assert!(reference.is_flush_due(SLOT..SLOT + 1), "a walk from before the unmapping");
+    sync(&reference);
+    assert!(reference.is_synced(SLOT..SLOT + 1) && !reference.is_flush_due(SLOT..SLOT + 1));
 }
 
 #[test]
