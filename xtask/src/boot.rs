@@ -133,7 +133,7 @@ fn initramfs(arguments: &Arguments) -> Result<Archive, Box<dyn Error>> {
 
 /// Makes the serial port the shell's controlling terminal. As on Linux, `/dev/console`, where the first program
 /// starts, never becomes that; without one, there is no job control, and nobody for Ctrl-C to end.
-const TAKE_TERMINAL: &str = "exec /bin/sh </dev/ttyS0 >/dev/ttyS0 2>&1";
+pub(crate) const TAKE_TERMINAL: &str = "exec /bin/sh </dev/ttyS0 >/dev/ttyS0 2>&1";
 
 fn read(file: &Path) -> Result<Vec<u8>, String> {
     fs::read(file).map_err(|error| unreadable(file, &error))

@@ -4,16 +4,17 @@
 //! One line per case on standard output: `ok boot q35 max smp4 la57 128M`, or `not ok ...` with what
 //! happened and where the serial log is.
 
+use crate::dialogue::Step;
 use crate::initramfs::Archive;
 use crate::programs::{self, Library};
 use crate::qemu::{self, Ending, Guest, Machine, Serial};
 use crate::symbols::Symbols;
-use crate::{busybox, kernel_image};
+use crate::{boot, busybox, dialogue, kernel_image};
 use clap::Args;
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 /// Which cases to run, and how.
@@ -34,14 +35,16 @@ pub(crate) struct Arguments {
 const HELLO: &str = "from-the-initramfs";
 
 /// How a case has to end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Expected {
     /// With success.
     Success,
     /// With a report that has all of these in it.
     Report(&'static [&'static str]),
     /// With this status of a program that printed all of these lines, in this order.
-    Program(u8, &'static [&'static str]),
+    Program(u8, Vec<String>),
+    /// With this status of a shell, after this dialogue with it.
+    Dialogue(u8, &'static [Step]),
 }
 
 /// A guest and what it has to do.
@@ -174,6 +177,10 @@ const AFFINITY: &[&str] = &["tasks run where they may"];
 const SHELL: &[&str] =
     &["pipeline works", "substitution works", "background job works", "the bad program died alone"];
 
+fn program(status: u8, lines: &[&str]) -> Expected {
+    Expected::Program(status, lines.iter().copied().map(String::from).collect())
+}
+
 /// Unmodified Linux programs. Builds them, and an initramfs in `folder` for each way to start one.
 fn linux_programs(kernel: &Path, folder: &Path) -> Result<Vec<Case>, Box<dyn Error>> {
     busybox::require()?;
@@ -184,11 +191,11 @@ fn linux_programs(kernel: &Path, folder: &Path) -> Result<Vec<Case>, Box<dyn Err
     let affinity: &[&str] = &["/bin/affinity"];
     let mut cases = Vec::new();
     for (name, library, arguments, expected) in [
-        ("fork, exec, wait and pipes", Library::Glibc, processes, Expected::Program(0, PROCESSES)),
-        ("fork, exec, wait and pipes", Library::Musl, processes, Expected::Program(0, PROCESSES)),
-        ("segfault", Library::Glibc, segfault, Expected::Program(139, &[])),
-        ("busybox sh", Library::Glibc, shell, Expected::Program(0, SHELL)),
-        ("affinity", Library::Glibc, affinity, Expected::Program(0, AFFINITY)),
+        ("fork, exec, wait and pipes", Library::Glibc, processes, program(0, PROCESSES)),
+        ("fork, exec, wait and pipes", Library::Musl, processes, program(0, PROCESSES)),
+        ("segfault", Library::Glibc, segfault, program(139, &[])),
+        ("busybox sh", Library::Glibc, shell, program(0, SHELL)),
+        ("affinity", Library::Glibc, affinity, program(0, AFFINITY)),
     ] {
         let mut archive = programs::root()?;
         archive.file("bin/processes", 0o755, programs::compile("processes", library, folder)?);
@@ -210,11 +217,160 @@ fn linux_programs(kernel: &Path, folder: &Path) -> Result<Vec<Case>, Box<dyn Err
                     initramfs: Some(initramfs.clone()),
                     debug_console: Some(folder.join("debug-console")),
                 },
-                expected,
+                expected: expected.clone(),
             });
         }
     }
     Ok(cases)
+}
+
+/// A guest with `arguments` for its first program, and `executable` as `/bin/NAME`.
+fn guest_with(
+    kernel: &Path,
+    folder: &Path,
+    executable: Option<(&str, &Path)>,
+    arguments: &[&str],
+) -> Result<Guest, Box<dyn Error>> {
+    let mut archive = programs::root()?;
+    let mut name = "shell".to_string();
+    if let Some((path, executable)) = executable {
+        archive.file(path, 0o755, fs::read(executable)?);
+        name = executable.file_name().ok_or("a program has a name")?.to_string_lossy().into();
+    }
+    programs::run_first(&mut archive, arguments);
+    let initramfs = folder.join(format!("{name}.cpio"));
+    fs::write(&initramfs, archive.finish())?;
+    Ok(Guest {
+        machine: Machine::Q35,
+        cpu: "max".into(),
+        processors: 2,
+        memory: "256M".into(),
+        kernel: kernel.into(),
+        command_line: String::new(),
+        initramfs: Some(initramfs),
+        debug_console: Some(folder.join("debug-console")),
+    })
+}
+
+/// Programs whose every line is a fact about Linux: what they print on this machine, they have to print
+/// on the reference kernel.
+fn same_as_here(kernel: &Path, folder: &Path) -> Result<Vec<Case>, Box<dyn Error>> {
+    let mut programs = Vec::new();
+    for name in ["signals", "waits", "memory"] {
+        for library in [Library::Glibc, Library::Musl] {
+            let executable = programs::build(name, library, folder)?;
+            programs.push((name, library.name(), executable));
+        }
+    }
+    programs.push(("std", "rust", programs::compile_rust("std", folder)?));
+    let mut cases = Vec::new();
+    for (name, language, executable) in programs {
+        let output = Command::new(&executable).output()?;
+        if !output.status.success() {
+            return Err(format!("{} ends here with {}", executable.display(), output.status).into());
+        }
+        let lines: Vec<String> =
+            String::from_utf8(output.stdout)?.lines().map(String::from).collect();
+        let path = format!("bin/{name}");
+        let first = format!("/{path}");
+        let guest = guest_with(kernel, folder, Some((&path, &executable)), &[&first])?;
+        // Each on one processor and on several, between them with both kinds of processor.
+        let machines: &[(&str, u32)] = match language {
+            "musl" => &[("max", 2)],
+            "rust" => &[("max", 1), ("max", 4), ("qemu64", 2)],
+            _ => &[("max", 4), ("qemu64", 1)],
+        };
+        for &(cpu, processors) in machines {
+            cases.push(Case {
+                name: format!("{name} as on Linux ({language}) q35 {cpu} smp{processors}"),
+                guest: Guest { cpu: cpu.into(), processors, ..guest.clone() },
+                expected: Expected::Program(0, lines.clone()),
+            });
+        }
+    }
+    Ok(cases)
+}
+
+/// Somebody at the keyboard of a shell.
+const AT_THE_KEYBOARD: &[Step] = &[
+    Step::See("# "),
+    Step::Type("echo one two\n"),
+    Step::See("\r\none two\r\n"),
+    // The shell's line editing: a mistake is taken back, and the line before comes again.
+    Step::Type("echo thrx\x7fee\n"),
+    Step::See("\r\nthree\r\n"),
+    Step::Type("\x1b[A\n"),
+    Step::See("\r\nthree\r\n"),
+    Step::See("# "),
+    // The terminal's: erase a character, a word, a line; end of file.
+    Step::Type("cat >/tmp/typed; echo status $?\n"),
+    Step::Pause(300),
+    Step::Type("nonsense\x15first wrong\x17lixn\x7f\x7fne\n"),
+    Step::Pause(300),
+    Step::Type("\x04"),
+    Step::See("status 0\r\n"),
+    Step::Type("cat /tmp/typed\n"),
+    Step::See("\r\nfirst line\r\n"),
+    Step::Type("read word; echo \"got <$word>\"\n"),
+    Step::Pause(300),
+    Step::Type("hello\n"),
+    Step::See("got <hello>"),
+    // Ctrl-C ends what runs in the foreground, the shell stays.
+    Step::Type("sleep 1000\n"),
+    Step::Pause(300),
+    Step::Type("\x03"),
+    Step::See("# "),
+    Step::Type("echo status $?\n"),
+    Step::See("\r\nstatus 130\r\n"),
+    Step::Type("sleep 1000 | cat\n"),
+    Step::Pause(300),
+    Step::Type("\x03"),
+    Step::See("# "),
+    Step::Type("while :; do :; done\n"),
+    Step::Pause(300),
+    Step::Type("\x03"),
+    Step::See("# "),
+    // Ctrl-Z stops it; it goes on in the background, and in the foreground.
+    Step::Type("sleep 1000\n"),
+    Step::Pause(300),
+    Step::Type("\x1a"),
+    Step::See("Stopped"),
+    Step::See("# "),
+    Step::Type("bg\n"),
+    Step::See("# "),
+    Step::Type("jobs\n"),
+    Step::See("Running"),
+    Step::See("# "),
+    Step::Type("fg\n"),
+    Step::Pause(300),
+    Step::Type("\x03"),
+    Step::See("# "),
+    Step::Type("jobs; echo no more jobs\n"),
+    Step::See("\r\nno more jobs\r\n"),
+    Step::Type("(sleep 0.3; echo from the background) & wait; echo waited\n"),
+    Step::See("\r\nfrom the background\r\n"),
+    Step::See("waited\r\n"),
+    // Who reads from the terminal in the background is stopped.
+    Step::Type("cat &\n"),
+    Step::Pause(300),
+    Step::Type("\n"),
+    Step::See("Stopped (tty input)"),
+    Step::Type("kill -9 %1; wait; echo $(stty -a | grep -c isig)\n"),
+    Step::See("\r\n1\r\n"),
+    Step::Type("exit 7\n"),
+];
+
+/// The shell on a terminal.
+fn interactive(kernel: &Path, folder: &Path) -> Result<Vec<Case>, Box<dyn Error>> {
+    let guest = guest_with(kernel, folder, None, &["/bin/sh", "-c", boot::TAKE_TERMINAL])?;
+    let case = |(machine, cpu, processors): (Machine, &str, u32)| Case {
+        name: format!("shell at the keyboard {machine} {cpu} smp{processors}"),
+        guest: Guest { machine, cpu: cpu.into(), processors, ..guest.clone() },
+        expected: Expected::Dialogue(7, AT_THE_KEYBOARD),
+    };
+    let machines =
+        [(Machine::Q35, "max", 1), (Machine::Q35, "qemu64", 4), (Machine::Microvm, "max", 2)];
+    Ok(machines.map(case).into())
 }
 
 /// Runs one case; the error says what went wrong.
@@ -226,11 +382,17 @@ fn run_case(
 ) -> Result<(), Box<dyn Error>> {
     // Nothing of an earlier run may pass for this one's.
     fs::write(log, "")?;
-    let ending = case.guest.run(Serial::File(log), Some(timeout))?;
+    let ending = if let Expected::Dialogue(_, steps) = case.expected {
+        let (ending, text) = dialogue::hold(&case.guest, steps, timeout)?;
+        fs::write(log, text)?;
+        ending
+    } else {
+        case.guest.run(Serial::File(log), Some(timeout))?
+    };
     let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
     let text = symbols.annotate(&text);
     fs::write(log, &text)?;
-    match case.expected {
+    match &case.expected {
         Expected::Success if ending == Ending::Success => Ok(()),
         Expected::Report(_) if ending != Ending::Failure => {
             Err(format!("ended with: {ending}, instead of a report").into())
@@ -239,14 +401,15 @@ fn run_case(
             Some(missing) => Err(format!("the report has no `{missing}`").into()),
             None => Ok(()),
         },
-        Expected::Program(status, lines) if ending == Ending::Exited(status) => {
+        Expected::Dialogue(status, _) if ending == Ending::Exited(*status) => Ok(()),
+        Expected::Program(status, lines) if ending == Ending::Exited(*status) => {
             let mut printed = text.lines();
-            match lines.iter().find(|&&line| !printed.any(|other| other == line)) {
+            match lines.iter().find(|&line| !printed.any(|other| other == line)) {
                 Some(missing) => Err(format!("the program did not print `{missing}`").into()),
                 None => Ok(()),
             }
         }
-        Expected::Success | Expected::Program(..) => {
+        Expected::Success | Expected::Program(..) | Expected::Dialogue(..) => {
             let complaint = text
                 .lines()
                 .find(|line| line.starts_with("not ok") || line.starts_with("failed: "));
@@ -272,6 +435,8 @@ pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
     cases.extend(deaths(&kernel));
     cases.extend(kernel_threads(&kernel));
     cases.extend(linux_programs(&kernel, &folder)?);
+    cases.extend(same_as_here(&kernel, &folder)?);
+    cases.extend(interactive(&kernel, &folder)?);
     if let Some(filter) = &arguments.filter {
         cases.retain(|case| case.name.contains(filter.as_str()));
     }

@@ -6,6 +6,7 @@ mod boot;
 mod boot_storm;
 mod boot_test;
 mod busybox;
+mod dialogue;
 mod fuzz;
 mod initramfs;
 mod kernel_image;

@@ -77,12 +77,21 @@ pub(crate) fn compile(
     library: Library,
     folder: &Path,
 ) -> Result<Vec<u8>, Box<dyn Error>> {
+    Ok(fs::read(build(name, library, folder)?)?)
+}
+
+/// As [`compile`], and returns where it is.
+pub(crate) fn build(
+    name: &str,
+    library: Library,
+    folder: &Path,
+) -> Result<PathBuf, Box<dyn Error>> {
     let (compiler, package) = library.compiler();
     package::require(compiler, package)?;
     let source = sources().join(format!("{name}.c"));
     let executable = folder.join(format!("{name}-{}", library.name()));
     let status = Command::new(compiler)
-        .args(["-static", "-O1", "-Wall", "-Wextra", "-Werror"])
+        .args(["-static", "-pthread", "-O1", "-Wall", "-Wextra", "-Werror"])
         .args((library == Library::Bare).then_some("-nostdlib"))
         .arg("-o")
         .arg(&executable)
@@ -91,7 +100,24 @@ pub(crate) fn compile(
     if !status.success() {
         return Err(format!("{compiler} does not build {}", source.display()).into());
     }
-    Ok(fs::read(executable)?)
+    Ok(executable)
+}
+
+/// Builds the kernel's test program `name`, which is written in Rust, into `folder`; returns where it is.
+pub(crate) fn compile_rust(name: &str, folder: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let source = sources().join(format!("{name}.rs"));
+    let executable = folder.join(format!("{name}-rust"));
+    let status = Command::new(rustc)
+        .args(["--edition", "2024", "-O", "--target", "x86_64-unknown-linux-gnu"])
+        .args(["-C", "target-feature=+crt-static", "-o"])
+        .arg(&executable)
+        .arg(&source)
+        .status()?;
+    if !status.success() {
+        return Err(format!("rustc does not build {}", source.display()).into());
+    }
+    Ok(executable)
 }
 
 /// Returns the folder of the test programs' and scripts' sources.

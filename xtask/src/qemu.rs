@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 pub(crate) const QEMU: &str = "qemu-system-x86_64";
@@ -58,6 +58,8 @@ pub(crate) enum Serial<'a> {
     Terminal,
     /// To a file.
     File(&'a Path),
+    /// To pipes in place of QEMU's standard input and output.
+    Pipes,
 }
 
 /// How a guest ended.
@@ -121,6 +123,10 @@ impl Guest {
             Serial::Terminal => {
                 command.args(["-serial", "mon:stdio"]);
             }
+            Serial::Pipes => {
+                command.args(["-serial", "stdio"]);
+                command.stdin(Stdio::piped()).stdout(Stdio::piped());
+            }
             Serial::File(path) => {
                 command.arg("-serial").arg(format!("file:{}", path.display()));
                 command.stdin(Stdio::null());
@@ -135,7 +141,9 @@ impl Guest {
         serial: Serial<'_>,
         timeout: Option<Duration>,
     ) -> Result<Ending, Box<dyn Error>> {
-        self.wait(self.command(serial), timeout)
+        let start = Instant::now();
+        let qemu = self.spawn(serial)?;
+        self.wait(qemu, start, timeout)
     }
 
     /// Runs the guest as [`Guest::run`] does, with all of its memory touched by the host before it starts: the
@@ -148,16 +156,23 @@ impl Guest {
         let mut command = self.command(serial);
         let memory = format!("memory-backend-ram,id=memory,size={},prealloc=on", self.memory);
         command.args(["-object", &memory, "-machine", "memory-backend=memory"]);
-        self.wait(command, timeout)
+        let start = Instant::now();
+        let qemu = command.spawn()?;
+        self.wait(qemu, start, timeout)
     }
 
-    fn wait(
+    /// Starts the guest.
+    pub(crate) fn spawn(&self, serial: Serial<'_>) -> Result<Child, Box<dyn Error>> {
+        Ok(self.command(serial).spawn()?)
+    }
+
+    /// Waits for the end of a guest, or until `timeout` has passed since `start`.
+    pub(crate) fn wait(
         &self,
-        mut command: Command,
+        mut qemu: Child,
+        start: Instant,
         timeout: Option<Duration>,
     ) -> Result<Ending, Box<dyn Error>> {
-        let mut qemu = command.spawn()?;
-        let start = Instant::now();
         let status = loop {
             if let Some(status) = qemu.try_wait()? {
                 break status;

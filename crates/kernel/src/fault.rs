@@ -9,7 +9,7 @@ use crate::sched::{current, schedule, try_current};
 use crate::signal::deliver::before_user_mode;
 use crate::signal::info::{
     BUS_ADRALN, BUS_ADRERR, Details, FPE_INTDIV, ILL_ILLOPN, Info, SEGV_ACCERR, SEGV_MAPERR,
-    SI_KERNEL, TRAP_BRKPT, TRAP_TRACE,
+    SI_KERNEL, TRAP_TRACE,
 };
 use crate::signal::{Signal, send};
 use mm_generic::user::{Access, FaultError};
@@ -40,7 +40,8 @@ fn exception(frame: &mut TrapFrame) {
     let (signal, code) = match frame.vector {
         0 => (Signal::FPE, FPE_INTDIV),
         1 => (Signal::TRAP, TRAP_TRACE),
-        3 => (Signal::TRAP, TRAP_BRKPT),
+        // As Linux: nothing else tells INT3 from a kill.
+        3 => (Signal::TRAP, SI_KERNEL),
         6 => (Signal::ILL, ILL_ILLOPN),
         7 | 16 | 19 => (Signal::FPE, SI_KERNEL),
         11 | 12 => (Signal::BUS, SI_KERNEL),
@@ -48,7 +49,7 @@ fn exception(frame: &mut TrapFrame) {
         _ => (Signal::SEGV, SI_KERNEL),
     };
     interrupts::enable();
-    let address = if signal == Signal::SEGV { 0 } else { frame.rip };
+    let address = if code == SI_KERNEL { 0 } else { frame.rip };
     send::force(&current(), Info { signal, code, details: Details::Fault { address } });
 }
 

@@ -42,3 +42,4 @@ pub mod syscall;
 pub mod task;
 pub mod terminal;
 pub mod time;
+pub mod timer;

@@ -10,6 +10,7 @@ use crate::signal::Signal;
 use crate::signal::action::Action;
 use crate::syscall::UNAME;
 use crate::task::memory::FdTable;
+use crate::task::process::leader_of;
 use crate::task::{Task, TaskRef};
 use crate::{terminal, time};
 use alloc::string::String;
@@ -29,8 +30,7 @@ pub struct Proc;
 
 /// The leader of process `pid`.
 fn leader(pid: u32) -> Option<TaskRef> {
-    let task = tasks().pids().get_ref(Pid::new(pid)?, &rcu::read_lock())?;
-    task.is_leader().then_some(task)
+    leader_of(Pid::new(pid)?)
 }
 
 fn state(task: &Task) -> State {

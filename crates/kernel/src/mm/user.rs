@@ -24,6 +24,7 @@ global_asm!(include_str!("user.s"), options(att_syntax, raw));
 
 unsafe extern "C" {
     fn user_copy(to: *mut u8, from: *const u8, len: usize) -> usize;
+    fn user_compare_exchange(at: *mut u32, expected: u32, new: u32, found: &mut u32) -> bool;
     fn probe_read(from: *const u64, to: &mut u64) -> bool;
 }
 
@@ -97,6 +98,24 @@ pub fn read_u32(address: u64) -> Result<u32, BadAddress> {
 /// As [`copy_from_user`].
 pub fn read_u64(address: u64) -> Result<u64, BadAddress> {
     Ok(u64::from_le_bytes(read(address)?))
+}
+
+/// Stores `new` to the 32-bit number at `address` in user memory if that is `expected`, in one step;
+/// returns what it was.
+///
+/// # Errors
+///
+/// As [`copy_to_user`].
+pub fn compare_exchange_u32(address: u64, expected: u32, new: u32) -> Result<u32, BadAddress> {
+    const LEN: usize = size_of::<u32>();
+    check(address, LEN)?;
+    let mut found = 0;
+    // SAFETY: the word lies in the user half, where no Rust object is; a fault lands at the function's end.
+    if unsafe { user_compare_exchange(address as *mut u32, expected, new, &mut found) } {
+        Ok(found)
+    } else {
+        Err(BadAddress { address, len: LEN, copied: 0 })
+    }
 }
 
 /// Reads the word at `address` in the kernel half, if it is mapped.

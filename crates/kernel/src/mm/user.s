@@ -46,3 +46,23 @@ probe_read:
 31: xorl %eax, %eax
     ret
     may_fault 30b, 31b
+
+# user_compare_exchange(rdi = at, esi = expected, edx = new, rcx = found) -> al = whether it was done.
+.balign 16
+.global user_compare_exchange
+user_compare_exchange:
+    testb $1, SMAP_ENABLED(%rip)
+    jz 1f
+    stac
+1:  movl %esi, %eax
+40: lock cmpxchgl %edx, (%rdi)
+    movl %eax, %esi
+    movl $1, %eax
+2:  testb $1, SMAP_ENABLED(%rip)
+    jz 3f
+    clac
+3:  movl %esi, (%rcx)
+    ret
+41: xorl %eax, %eax
+    jmp 2b
+    may_fault 40b, 41b

@@ -85,6 +85,12 @@ impl Entity {
         self.state() == State::Dead && !self.on_cpu.load(Ordering::Acquire)
     }
 
+    /// Tells whether the task has exited: its time is counted with the process's past.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.state() == State::Dead
+    }
+
     /// Returns the processor the task is on, or was.
     #[must_use]
     pub fn cpu(&self) -> usize {

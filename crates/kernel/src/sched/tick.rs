@@ -4,6 +4,7 @@
 //! needs it.
 
 use super::run_queue;
+use super::try_current;
 use crate::cpu::area::{self, cpu_index};
 use crate::cpu::local::{CpuLocal, Padded};
 use crate::cpu::trap::{self, TrapFrame};
@@ -61,6 +62,9 @@ fn on_tick(_frame: &mut TrapFrame) {
         if run_queue::has_waiting() {
             run_queue::give_way_soon();
             run_queue::offer_work();
+        } else if try_current().is_some_and(|me| me.parts().process.timers.counts_own_time()) {
+            // On the way to user mode it is seen to.
+            run_queue::give_way_soon();
         }
         arm(now + SLICE);
     }

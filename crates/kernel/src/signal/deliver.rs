@@ -10,6 +10,7 @@ use crate::cpu::vectors;
 use crate::rcu;
 use crate::sched::{Current, current, schedule, should_give_way};
 use crate::task::exit;
+use crate::timer;
 use kernel_task::process::ExitStatus;
 use x86_64::instructions::interrupts;
 
@@ -20,6 +21,8 @@ pub mod restart {
     pub const UNLESS_HANDLER_SAYS: i64 = -512;
     /// To be made again, unless any handler was called (`ERESTARTNOHAND`).
     pub const UNLESS_HANDLER: i64 = -514;
+    /// As [`UNLESS_HANDLER`], with the deadline that it had (`ERESTART_RESTARTBLOCK`).
+    pub const UNTIL_DEADLINE: i64 = -516;
 }
 
 /// What a frame has instead of a vector when it is a system call's no longer: its registers have been
@@ -53,6 +56,10 @@ fn work(frame: &mut TrapFrame) {
     if should_give_way() {
         rcu::quiesce();
         schedule();
+        let me = current();
+        if me.parts().process.timers.counts_own_time() {
+            timer::check_own_time(&me);
+        }
     }
     let me = current();
     let parts = me.parts();
@@ -79,7 +86,10 @@ fn work(frame: &mut TrapFrame) {
 fn is_interrupted_call(frame: &TrapFrame) -> bool {
     let result = frame.rax as i64;
     frame.vector == vectors::SYSCALL
-        && (result == restart::UNLESS_HANDLER_SAYS || result == restart::UNLESS_HANDLER)
+        && matches!(
+            result,
+            restart::UNLESS_HANDLER_SAYS | restart::UNLESS_HANDLER | restart::UNTIL_DEADLINE
+        )
 }
 
 /// Makes the program repeat its system call.
@@ -102,6 +112,8 @@ fn call_handler(me: &Current, frame: &mut TrapFrame, info: Info, action: Action)
         }
     }
     let parts = me.parts();
+    // A sleep of the handler's own is a new one.
+    parts.signals.forget_deadline();
     let mask = parts.signals.take_mask_for_handler();
     if frame::build(parts, frame, info, action, mask).is_err() {
         // No room for the frame: the program cannot be told, and dies of it.

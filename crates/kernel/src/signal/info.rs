@@ -71,8 +71,6 @@ pub const BUS_ADRERR: i32 = 2;
 pub const FPE_INTDIV: i32 = 1;
 /// An instruction that is none.
 pub const ILL_ILLOPN: i32 = 2;
-/// A breakpoint.
-pub const TRAP_BRKPT: i32 = 1;
 /// A single step.
 pub const TRAP_TRACE: i32 = 2;
 

@@ -7,7 +7,7 @@ use super::stop;
 use crate::os::tasks;
 use crate::rcu;
 use crate::sched::{Current, State, wake_if};
-use crate::task::process::for_each_thread;
+use crate::task::process::{for_each_thread, leader_of};
 use crate::task::{Task, TaskRef};
 use alloc::vec::Vec;
 use files::Errno;
@@ -96,7 +96,7 @@ pub fn to_all(info: Info, fits: impl Fn(&Task) -> bool) -> Result<(), Errno> {
         let rcu = rcu::read_lock();
         tasks().pids().for_each(&rcu, &mut |task| {
             if task.is_leader() && task.kind() == TaskKind::User && fits(task) {
-                targets.extend(tasks().pids().get_ref(task.pid(), &rcu));
+                targets.extend(leader_of(task.pid()));
             }
         });
     }

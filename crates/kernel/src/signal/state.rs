@@ -33,6 +33,9 @@ pub struct ThreadSignals {
     saved: Mutex<Option<SignalSet>>,
     /// Where handlers run that ask for it.
     pub alternate_stack: Mutex<AlternateStack>,
+    /// When the system call would have ended that a signal without a handler interrupted, and that is made
+    /// again next; 0 for none.
+    deadline: AtomicU64,
 }
 
 impl ThreadSignals {
@@ -69,6 +72,25 @@ impl ThreadSignals {
         if let Some(saved) = saved {
             self.set_blocked(saved);
         }
+    }
+
+    /// Notes when an interrupted call, which is made again, has to end.
+    pub fn keep_deadline(&self, deadline: u64) {
+        self.deadline.store(deadline, Ordering::Relaxed);
+    }
+
+    /// Takes what [`ThreadSignals::keep_deadline`] noted.
+    #[must_use]
+    pub fn take_deadline(&self) -> Option<u64> {
+        match self.deadline.swap(0, Ordering::Relaxed) {
+            0 => None,
+            deadline => Some(deadline),
+        }
+    }
+
+    /// Drops what [`ThreadSignals::keep_deadline`] noted.
+    pub fn forget_deadline(&self) {
+        self.deadline.store(0, Ordering::Relaxed);
     }
 
     /// Returns the mask that a handler's return shall restore.

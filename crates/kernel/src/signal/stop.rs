@@ -4,11 +4,9 @@ use super::action::ActionFlags;
 use super::info::{CLD_CONTINUED, CLD_STOPPED, Details, Info};
 use super::numbers::Signal;
 use super::send;
-use crate::os::tasks;
-use crate::rcu;
 use crate::sched::{Current, State, sleep_stopped, wake_if};
 use crate::task::Task;
-use crate::task::process::{StopReport, for_each_thread};
+use crate::task::process::{StopReport, for_each_thread, leader_of};
 
 /// Stops the process of the running task, which took `signal`.
 pub(super) fn stop(me: &Current, signal: Signal) {
@@ -54,8 +52,7 @@ pub(super) fn go_on(target: &Task) {
 
 fn tell_parent(task: &Task, code: i32, signal: Signal) {
     let Some(parent) = task.process().parent() else { return };
-    let leader = tasks().pids().get_ref(parent.pid(), &rcu::read_lock());
-    let Some(leader) = leader else { return };
+    let Some(leader) = leader_of(parent.pid()) else { return };
     let wants = !leader.parts().action(Signal::CHLD).flags.contains(ActionFlags::NOCLDSTOP);
     if wants {
         let pid = task.process().pid().get();

@@ -8,6 +8,7 @@ use crate::mm::user::{copy_to_user, read};
 use crate::os::tasks;
 use crate::rcu;
 use crate::task::NAME_SIZE;
+use crate::task::process::visible_pid;
 use files::Errno;
 use kernel_sync::atomic::Ordering;
 
@@ -16,7 +17,7 @@ pub(super) fn getpid(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn gettid(call: &Call<'_>) -> Answer {
-    Ok(u64::from(call.me.pid().get()))
+    Ok(u64::from(visible_pid(&call.me).get()))
 }
 
 pub(super) fn getppid(call: &Call<'_>) -> Answer {
@@ -27,7 +28,11 @@ pub(super) fn getppid(call: &Call<'_>) -> Answer {
 fn leader(call: &Call<'_>, pid: u64) -> Result<crate::task::TaskRef, Errno> {
     let pid = if pid as u32 == 0 { u64::from(call.me.process().pid().get()) } else { pid };
     let leader = task(pid)?;
-    if leader.is_leader() { Ok(leader) } else { Err(Errno::SRCH) }
+    if u64::from(leader.process().pid().get()) == u64::from(pid as u32) {
+        Ok(leader)
+    } else {
+        Err(Errno::SRCH)
+    }
 }
 
 pub(super) fn getpgid(call: &Call<'_>, pid: u64) -> Answer {
@@ -64,6 +69,9 @@ pub(super) fn setpgid(call: &Call<'_>) -> Answer {
         return Err(Errno::SRCH.into());
     }
     let process = &target.parts().process;
+    if pid != me.pid && process.has_executed.load(Ordering::Relaxed) {
+        return Err(Errno::ACCES.into());
+    }
     let session = process.session.load(Ordering::Relaxed);
     // A leader of a session stays where it is, and groups do not spread over sessions.
     if session == pid || session != me.session || (group != pid && !group_exists(group, session)) {
@@ -154,5 +162,21 @@ pub(super) fn capget(call: &Call<'_>) -> Answer {
     if call.arg(1) != 0 {
         copy_to_user(call.arg(1), &[0xff; 24])?;
     }
+    Ok(0)
+}
+
+/// `sched_getparam`: the priority of everybody is 0.
+pub(super) fn sched_getparam(call: &Call<'_>) -> Answer {
+    copy_to_user(call.arg(1), &0_u32.to_le_bytes())?;
+    Ok(0)
+}
+
+pub(super) fn get_robust_list(call: &Call<'_>) -> Answer {
+    let list = match call.arg(0) as u32 {
+        0 => call.me.parts().robust_list.load(Ordering::Relaxed),
+        pid => task(u64::from(pid))?.parts().robust_list.load(Ordering::Relaxed),
+    };
+    copy_to_user(call.arg(1), &list.to_le_bytes())?;
+    copy_to_user(call.arg(2), &24_u64.to_le_bytes())?;
     Ok(0)
 }

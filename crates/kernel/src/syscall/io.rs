@@ -264,6 +264,10 @@ pub(super) fn pwritev(call: &Call<'_>) -> Answer {
 /// `sendfile`: from one descriptor to another.
 pub(super) fn sendfile(call: &Call<'_>) -> Answer {
     let (to, from) = (file(call, call.fd(0))?, file(call, call.fd(1))?);
+    // What comes from a pipe or a terminal has no end to stop at: programs go back to read and write.
+    if from.queue().is_some() {
+        return Err(Errno::INVAL.into());
+    }
     let offset_at = call.arg(2);
     let mut offset = if offset_at == 0 { None } else { Some(read_u64(offset_at)?) };
     let count = call.arg(3).min(i64::MAX as u64) as usize;

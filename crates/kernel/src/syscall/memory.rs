@@ -7,9 +7,10 @@ use crate::task::FileObject;
 use core::ops::Range;
 use files::{Errno, FileType};
 use mm_generic::mm::MmUser;
+use mm_generic::page_tables::PageTables;
 use mm_generic::prot::Prot;
 use mm_generic::user::MMAP_MIN_ADDR;
-use mm_generic::vma::{Backing, Vma, VmaError, VmaFlags};
+use mm_generic::vma::{Backing, Vma, VmaError, VmaFlags, VmaSet};
 
 const MAP_SHARED: u64 = 1;
 const MAP_PRIVATE: u64 = 2;
@@ -94,8 +95,8 @@ pub(super) fn mmap(call: &Call<'_>) -> Answer {
             // Stores would not reach the file, and a program must not believe they do.
             return Err(Errno::OPNOTSUPP.into());
         }
-        let bytes = inode.len().saturating_sub(offset).next_multiple_of(PAGE_SIZE).min(len);
-        Backing::Object { object: FileObject(inode.clone()), offset, len: bytes }
+        // Pages behind the file's end are there, and touching them is SIGBUS.
+        Backing::Object { object: FileObject(inode.clone()), offset, len }
     };
     let mut vma_flags = VmaFlags::empty();
     vma_flags.set(VmaFlags::SHARED, shared);
@@ -191,19 +192,38 @@ pub(super) fn brk(call: &Call<'_>) -> Answer {
     Ok(heap.end)
 }
 
+/// Tells whether something is mapped at every address of `range`.
+fn is_covered(vmas: &VmaSet<FileObject>, range: &Range<u64>) -> bool {
+    let mut at = range.start;
+    while at < range.end {
+        let Some(vma) = vmas.find(at) else { return false };
+        at = vma.end();
+    }
+    true
+}
+
 /// `madvise`: most advice may be ignored. `MADV_DONTNEED` may not: the pages read as zeros afterwards.
 pub(super) fn madvise(call: &Call<'_>) -> Answer {
     const DONTNEED: u64 = 4;
     const FREE: u64 = 8;
+    /// Highest of the usual advice, and the machine check's, which is not for everybody.
+    const LAST: u64 = 25;
+    let advice = u64::from(call.arg(2) as u32);
+    if advice > LAST || (5..=7).contains(&advice) {
+        return Err(Errno::INVAL.into());
+    }
     if call.arg(1) == 0 {
         return Ok(0);
     }
-    let range = range(call.arg(0), call.arg(1))?;
-    if call.arg(2) != DONTNEED && call.arg(2) != FREE {
-        return Ok(0);
-    }
+    let range = range(call.arg(0), call.arg(1)).map_err(|_| Errno::INVAL)?;
     let mm = mm(call)?;
     let mut space = mm.user();
+    if !is_covered(space.vmas(), &range) {
+        return Err(Errno::NOMEM.into());
+    }
+    if advice != DONTNEED && advice != FREE {
+        return Ok(0);
+    }
     // Mapped anew over themselves, the parts come back as they were at first.
     let parts: alloc::vec::Vec<_> = space
         .vmas()
@@ -245,4 +265,91 @@ pub(super) fn mincore(call: &Call<'_>) -> Answer {
 pub(super) fn msync(call: &Call<'_>) -> Answer {
     range(call.arg(0), call.arg(1))?;
     Ok(0)
+}
+
+/// `mremap`: makes a mapping shorter or longer, and moves it if it may and must.
+///
+/// Pages that are moved are copied: only those that the program has touched, and of anonymous memory only.
+pub(super) fn mremap(call: &Call<'_>) -> Answer {
+    const MAY_MOVE: u64 = 1;
+    const FIXED: u64 = 2;
+    let [start, old_len, new_len, flags, to] = core::array::from_fn(|n| call.arg(n));
+    if flags & !(MAY_MOVE | FIXED) != 0 || flags == FIXED || new_len == 0 {
+        return Err(Errno::INVAL.into());
+    }
+    let old = range(start, old_len).map_err(|_| Errno::INVAL)?;
+    let new_len = round_up(new_len)?;
+    if old.is_empty() {
+        // Linux makes a second mapping of shared memory of it.
+        return Err(Errno::INVAL.into());
+    }
+    let mm = mm(call)?;
+    let mut space = mm.user();
+    let vma = space.vmas().find(old.start).cloned().ok_or(Errno::FAULT)?;
+    let old_size = old.end - old.start;
+    if flags & FIXED == 0 && new_len <= old_size {
+        if new_len < old_size {
+            space.munmap(&mm, old.start + new_len..old.end).map_err(|error| errno(&error))?;
+        }
+        return Ok(old.start);
+    }
+    if vma.end() < old.end {
+        return Err(Errno::FAULT.into());
+    }
+    let is_movable =
+        matches!(vma.backing(), Backing::Anonymous) && !vma.flags().contains(VmaFlags::SHARED);
+    if !is_movable {
+        return Err(Errno::NOMEM.into());
+    }
+    let make = |range| Vma::new(range, vma.prot(), vma.flags(), Backing::Anonymous);
+    if flags & FIXED == 0 && vma.end() == old.end && old.start + new_len <= USER_END {
+        // In place, if there is room behind.
+        let longer = make(old.end..old.start + new_len).and_then(|vma| space.mmap(vma));
+        if longer.is_ok() {
+            return Ok(old.start);
+        }
+    }
+    if flags & MAY_MOVE == 0 {
+        return Err(Errno::NOMEM.into());
+    }
+    let new = if flags & FIXED != 0 {
+        let new = range(to, new_len).map_err(|_| Errno::INVAL)?;
+        if new.start < old.end && old.start < new.end {
+            return Err(Errno::INVAL.into());
+        }
+        if new.start < MMAP_MIN_ADDR {
+            return Err(Errno::PERM.into());
+        }
+        new
+    } else {
+        let start = space.vmas().find_gap(new_len, None, MMAP_BASE).map_err(|_| Errno::NOMEM)?;
+        start..start + new_len
+    };
+    // Written through the kernel, whatever the rights are in the end.
+    let rights = Prot::READ | Prot::WRITE;
+    let target = Vma::new(new.clone(), rights, vma.flags(), Backing::Anonymous);
+    target.and_then(|vma| space.mmap_fixed(&mm, vma)).map_err(|error| errno(&error))?;
+    if !vma.prot().contains(Prot::READ) {
+        space.mprotect(&mm, old.clone(), Prot::READ).map_err(|error| errno(&error))?;
+    }
+    for offset in (0..old_size.min(new_len)).step_by(PAGE_SIZE as usize) {
+        let mut page = [0; PAGE_SIZE as usize];
+        // SAFETY: the root is live, and the lock of its user half is held.
+        let leaf = unsafe { mm.init_mm().tables().lookup(mm.root(), old.start + offset) };
+        if leaf.is_none() {
+            continue;
+        }
+        let copied = space
+            .read_bytes(&mm, old.start + offset, &mut page)
+            .and_then(|()| space.write_bytes(&mm, new.start + offset, &page));
+        if copied.is_err() {
+            space.munmap(&mm, new).map_err(|error| errno(&error))?;
+            return Err(Errno::NOMEM.into());
+        }
+    }
+    if vma.prot() != rights {
+        space.mprotect(&mm, new.clone(), vma.prot()).map_err(|error| errno(&error))?;
+    }
+    space.munmap(&mm, old).map_err(|error| errno(&error))?;
+    Ok(new.start)
 }

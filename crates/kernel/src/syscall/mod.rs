@@ -12,11 +12,13 @@ mod process;
 mod signals;
 mod sync;
 mod table;
+mod timers;
 mod times;
 mod user;
 
 pub(crate) use info::UNAME;
 
+use crate::cpu::clock;
 use crate::cpu::syscall;
 use crate::cpu::trap::TrapFrame;
 use crate::mm::user::BadAddress;
@@ -39,6 +41,9 @@ pub enum Failure {
     Interrupted,
     /// By a signal, and it is made again unless a handler was called (`ERESTARTNOHAND`).
     InterruptedByHandler,
+    /// As [`Failure::InterruptedByHandler`], and made again it ends when it would have ended
+    /// (`ERESTART_RESTARTBLOCK`).
+    InterruptedSleep,
 }
 
 impl From<Errno> for Failure {
@@ -68,6 +73,7 @@ impl Failure {
             Self::Errno(errno) => errno.to_return(),
             Self::Interrupted => restart::UNLESS_HANDLER_SAYS,
             Self::InterruptedByHandler => restart::UNLESS_HANDLER,
+            Self::InterruptedSleep => restart::UNTIL_DEADLINE,
         };
         value as u64
     }
@@ -87,6 +93,19 @@ impl Call<'_> {
     fn arg(&self, n: usize) -> u64 {
         let f = &self.frame;
         [f.rdi, f.rsi, f.rdx, f.r10, f.r8, f.r9][n]
+    }
+
+    /// Returns when `duration` nanoseconds have passed since the program made this call: since it made it for the
+    /// first time, if it is made again after an interruption.
+    fn deadline_after(&self, duration: u64) -> u64 {
+        let kept = self.me.parts().signals.take_deadline();
+        kept.unwrap_or_else(|| clock::now().saturating_add(duration))
+    }
+
+    /// Says that a signal has interrupted this call, which was to end at `deadline`.
+    fn interrupted_before(&self, deadline: u64) -> Failure {
+        self.me.parts().signals.keep_deadline(deadline);
+        Failure::InterruptedSleep
     }
 
     /// Returns argument `n` as a file descriptor.

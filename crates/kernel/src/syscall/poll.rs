@@ -41,7 +41,11 @@ impl Watched {
 }
 
 /// Sleeps until one of `watched` is ready, or until the deadline; returns what each is ready for.
-fn wait(watched: &[Watched], deadline: Option<u64>) -> Result<Vec<Ready>, Failure> {
+fn wait(
+    call: &Call<'_>,
+    watched: &[Watched],
+    deadline: Option<u64>,
+) -> Result<Vec<Ready>, Failure> {
     let look = || -> Vec<Ready> { watched.iter().map(Watched::ready).collect() };
     let queues: Vec<&WaitQueue> =
         watched.iter().filter_map(|one| one.file.as_ref()?.queue()).collect();
@@ -52,7 +56,10 @@ fn wait(watched: &[Watched], deadline: Option<u64>) -> Result<Vec<Ready>, Failur
     match result {
         Ok(ready) => Ok(ready),
         Err(Woken::Deadline) => Ok(look()),
-        Err(Woken::Signal) => Err(Failure::InterruptedByHandler),
+        Err(Woken::Signal) => Err(match deadline {
+            None => Failure::InterruptedByHandler,
+            Some(deadline) => call.interrupted_before(deadline),
+        }),
     }
 }
 
@@ -69,7 +76,7 @@ fn poll_entries(call: &Call<'_>, deadline: Option<u64>) -> Answer {
         let (fd, events) = poll_entry(address.wrapping_add(SIZE * n))?;
         watched.push(Watched::new(call, fd, Ready::from_bits_retain(u32::from(events))));
     }
-    let ready = wait(&watched, deadline)?;
+    let ready = wait(call, &watched, deadline)?;
     for (n, ready) in ready.iter().enumerate() {
         let at = address.wrapping_add(SIZE * n as u64 + REVENTS);
         copy_to_user(at, &(ready.bits() as u16).to_le_bytes())?;
@@ -79,16 +86,16 @@ fn poll_entries(call: &Call<'_>, deadline: Option<u64>) -> Answer {
 
 pub(super) fn poll(call: &Call<'_>) -> Answer {
     let timeout = call.arg(2) as i32;
-    let deadline = u64::try_from(timeout).ok().map(|ms| clock::now() + ms * 1_000_000);
+    let deadline = u64::try_from(timeout).ok().map(|ms| call.deadline_after(ms * 1_000_000));
     poll_entries(call, deadline)
 }
 
 /// The deadline that a `struct timespec` at `address` stands for; none for 0.
-fn deadline(address: u64) -> Result<Option<u64>, Failure> {
+fn deadline(call: &Call<'_>, address: u64) -> Result<Option<u64>, Failure> {
     if address == 0 {
         return Ok(None);
     }
-    Ok(Some(clock::now().saturating_add(user::timespec(address)?)))
+    Ok(Some(call.deadline_after(user::timespec(address)?)))
 }
 
 /// Puts the mask at `address`, if there is one, in place of the thread's while `work` waits.
@@ -103,14 +110,15 @@ fn with_mask(call: &Call<'_>, address: u64, size: u64, work: impl FnOnce() -> An
     signals.block_for_now(SignalSet(read_u64(address)?));
     let answer = work();
     // When a handler is to be called, its frame takes the old mask along.
-    if answer != Err(Failure::InterruptedByHandler) {
+    let interrupted = [Failure::InterruptedByHandler, Failure::InterruptedSleep];
+    if !answer.is_err_and(|failure| interrupted.contains(&failure)) {
         signals.restore_blocked();
     }
     answer
 }
 
 pub(super) fn ppoll(call: &Call<'_>) -> Answer {
-    let deadline = deadline(call.arg(2))?;
+    let deadline = deadline(call, call.arg(2))?;
     with_mask(call, call.arg(3), call.arg(4), || poll_entries(call, deadline))
 }
 
@@ -159,7 +167,7 @@ fn select_sets(call: &Call<'_>, deadline: Option<u64>) -> Answer {
         watched.push(Watched { events, ..one });
         asked.push((fd, kinds));
     }
-    let ready = wait(&watched, deadline)?;
+    let ready = wait(call, &watched, deadline)?;
     let mut answers = alloc::vec![alloc::vec![0_u64; words]; 3];
     let mut total = 0;
     for ((fd, kinds), ready) in asked.iter().zip(ready) {
@@ -183,7 +191,7 @@ fn select_sets(call: &Call<'_>, deadline: Option<u64>) -> Answer {
 pub(super) fn select(call: &Call<'_>) -> Answer {
     let deadline = match call.arg(4) {
         0 => None,
-        address => Some(clock::now().saturating_add(user::timeval(address)?)),
+        address => Some(call.deadline_after(user::timeval(address)?)),
     };
     let answer = select_sets(call, deadline);
     // Linux reports the time that is left.
@@ -195,7 +203,7 @@ pub(super) fn select(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn pselect6(call: &Call<'_>) -> Answer {
-    let deadline = deadline(call.arg(4))?;
+    let deadline = deadline(call, call.arg(4))?;
     let (mask, size) = match call.arg(5) {
         0 => (0, 0),
         address => (read_u64(address)?, read_u64(address.wrapping_add(8))?),

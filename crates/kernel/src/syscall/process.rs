@@ -10,6 +10,7 @@ use crate::task::exec::{Program, execute};
 use crate::task::exit::{exit_group as end_group, exit_thread};
 use crate::task::process::{StopReport, data_of};
 use crate::task::{Process, exec};
+use alloc::format;
 use files::Errno;
 use kernel_exec::stack::MAX_ARG_STRLEN;
 use kernel_fork::exit::reap;
@@ -21,6 +22,38 @@ pub(super) fn execve(call: &mut Call<'_>) -> Answer {
         path: path(call.arg(0))?,
         argv: strings(call.arg(1), MAX_ARG_STRLEN - 1)?,
         envp: strings(call.arg(2), MAX_ARG_STRLEN - 1)?,
+    };
+    execute(&call.me, call.frame, &program)?;
+    Ok(0)
+}
+
+/// `execveat`: a path from a folder's descriptor, or with `AT_EMPTY_PATH` the descriptor itself. As in Linux, the
+/// program's path is then one that leads through the descriptor.
+pub(super) fn execveat(call: &mut Call<'_>) -> Answer {
+    const EMPTY_PATH: u64 = 0x1000;
+    const SYMLINK_NOFOLLOW: u64 = 0x100;
+    const CURRENT_DIRECTORY: i32 = -100;
+    let (fd, flags) = (call.fd(0), call.arg(4));
+    if flags & !(EMPTY_PATH | SYMLINK_NOFOLLOW) != 0 {
+        return Err(Errno::INVAL.into());
+    }
+    let mut path = path(call.arg(1))?;
+    if path.is_empty() && flags & EMPTY_PATH == 0 {
+        return Err(Errno::NOENT.into());
+    }
+    if path.first() != Some(&b'/') && fd != CURRENT_DIRECTORY {
+        call.me.parts().fds().get(fd)?;
+        let mut from = format!("/proc/self/fd/{fd}").into_bytes();
+        if !path.is_empty() {
+            from.push(b'/');
+            from.append(&mut path);
+        }
+        path = from;
+    }
+    let program = Program {
+        path,
+        argv: strings(call.arg(2), MAX_ARG_STRLEN - 1)?,
+        envp: strings(call.arg(3), MAX_ARG_STRLEN - 1)?,
     };
     execute(&call.me, call.frame, &program)?;
     Ok(0)
@@ -41,6 +74,12 @@ const WUNTRACED: u64 = 2;
 const WEXITED: u64 = 4;
 const WCONTINUED: u64 = 8;
 const WNOWAIT: u64 = 0x0100_0000;
+/// Not the children of other threads. Taken for all the same: they are the process's.
+const WNOTHREAD: u64 = 1 << 29;
+/// All children, whatever signal their ends send.
+const WALL: u64 = 1 << 30;
+/// Those alone whose ends do not send SIGCHLD.
+const WCLONE: u64 = 1 << 31;
 
 /// Which children are waited for.
 #[derive(Clone, Copy)]
@@ -51,14 +90,20 @@ enum Which {
 }
 
 impl Which {
-    fn fits(self, child: &Process) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Pid(pid) => child.pid().get() == pid,
-            Self::Group(group) => {
-                data_of(child).is_some_and(|data| data.group.load(Ordering::Relaxed) == group)
-            }
+    fn fits(self, child: &Process, options: u64) -> bool {
+        if let Self::Pid(pid) = self
+            && child.pid().get() != pid
+        {
+            return false;
         }
+        let Some(data) = data_of(child) else { return false };
+        let is_clone = data.exit_signal != Signal::CHLD.number();
+        let is_meant = options & WALL != 0 || is_clone == (options & WCLONE != 0);
+        is_meant
+            && match self {
+                Self::Any | Self::Pid(_) => true,
+                Self::Group(group) => data.group.load(Ordering::Relaxed) == group,
+            }
     }
 }
 
@@ -90,11 +135,24 @@ impl What {
 /// Looks for a change to report; `None` if there is none yet.
 fn look(call: &Call<'_>, which: Which, options: u64) -> Option<Result<Change, Errno>> {
     let process = call.me.process();
-    if options & WEXITED != 0 {
+    if options & WEXITED != 0 && options & WNOWAIT != 0 {
+        let mut change = None;
+        process.has_child(|child| {
+            let Some(status) = child.exit_status().filter(|_| which.fits(child, options)) else {
+                return false;
+            };
+            let (pid, what) = (child.pid().get(), What::Ended(status));
+            change = Some(Ok(Change { pid, what, runtime: 0 }));
+            true
+        });
+        if change.is_some() {
+            return change;
+        }
+    } else if options & WEXITED != 0 {
         let mut runtime = 0;
         // The time is the leader's, which is gone once it is reaped.
         let fits = |child: &Process| {
-            let fits = which.fits(child);
+            let fits = which.fits(child, options);
             if fits && child.exit_status().is_some() {
                 runtime = data_of(child).map_or(0, |data| {
                     data.past_runtime.load(Ordering::Relaxed)
@@ -112,7 +170,7 @@ fn look(call: &Call<'_>, which: Which, options: u64) -> Option<Result<Change, Er
     let mut change = None;
     let mut any = false;
     process.has_child(|child| {
-        if !which.fits(child) {
+        if !which.fits(child, options) {
             return false;
         }
         any = true;
@@ -147,14 +205,17 @@ fn wait(call: &Call<'_>, which: Which, options: u64) -> Result<Option<Change>, F
 }
 
 pub(super) fn wait4(call: &Call<'_>) -> Answer {
-    let options = call.arg(2);
+    let options = u64::from(call.arg(2) as u32);
+    if options & !(WNOHANG | WUNTRACED | WCONTINUED | WNOTHREAD | WALL | WCLONE) != 0 {
+        return Err(Errno::INVAL.into());
+    }
     let which = match call.arg(0) as i32 {
         -1 => Which::Any,
         0 => Which::Group(call.me.parts().process.group.load(Ordering::Relaxed)),
         pid if pid > 0 => Which::Pid(pid as u32),
         group => Which::Group(group.unsigned_abs()),
     };
-    let Some(change) = wait(call, which, options & 0xff | WEXITED)? else { return Ok(0) };
+    let Some(change) = wait(call, which, options | WEXITED)? else { return Ok(0) };
     if call.arg(1) != 0 {
         copy_to_user(call.arg(1), &change.what.status().to_le_bytes())?;
     }
@@ -174,7 +235,8 @@ pub(super) fn put_usage(address: u64, runtime: u64) -> Result<(), Failure> {
 
 pub(super) fn waitid(call: &Call<'_>) -> Answer {
     use crate::signal::info::{CLD_CONTINUED, CLD_EXITED, CLD_KILLED, CLD_STOPPED, Details, Info};
-    let (id, info_at, options) = (call.arg(1) as u32, call.arg(2), call.arg(3));
+    let (id, info_at) = (call.arg(1) as u32, call.arg(2));
+    let options = u64::from(call.arg(3) as u32);
     let which = match call.arg(0) {
         0 => Which::Any,
         1 => Which::Pid(id),
@@ -182,11 +244,9 @@ pub(super) fn waitid(call: &Call<'_>) -> Answer {
         2 => Which::Group(id),
         _ => return Err(Errno::INVAL.into()),
     };
-    if options & (WEXITED | WUNTRACED | WCONTINUED) == 0 {
-        return Err(Errno::INVAL.into());
-    }
-    if options & WNOWAIT != 0 && options & WEXITED != 0 {
-        // A zombie cannot be looked at without taking it.
+    let changes = WEXITED | WUNTRACED | WCONTINUED;
+    let known = changes | WNOHANG | WNOWAIT | WNOTHREAD | WALL | WCLONE;
+    if options & !known != 0 || options & changes == 0 {
         return Err(Errno::INVAL.into());
     }
     let change = wait(call, which, options)?;

@@ -10,6 +10,7 @@ use crate::signal::action::{Action, ActionFlags};
 use crate::signal::info::{Details, Info, SI_TKILL, SI_USER};
 use crate::signal::{AlternateStack, Signal, SignalSet, restore, send};
 use crate::task::TaskRef;
+use crate::task::process::task_of;
 use files::Errno;
 use kernel_sync::atomic::Ordering;
 use kernel_task::pid::Pid;
@@ -197,7 +198,7 @@ pub(super) fn sigaltstack(call: &Call<'_>) -> Answer {
 /// Returns the task with id `pid`.
 pub(super) fn task(pid: u64) -> Result<TaskRef, Errno> {
     let pid = Pid::new(pid as u32).ok_or(Errno::SRCH)?;
-    tasks().pids().get_ref(pid, &rcu::read_lock()).ok_or(Errno::SRCH)
+    task_of(pid).ok_or(Errno::SRCH)
 }
 
 /// Returns the signal of an argument; `None` for 0, which only checks.
@@ -218,7 +219,7 @@ pub(super) fn kill(call: &Call<'_>) -> Answer {
     let signal = signal(call.arg(1))?;
     if target > 0 {
         let task = task(target as u64)?;
-        if !task.is_leader() {
+        if task.process().pid().get() != target as u32 {
             return Err(Errno::SRCH.into());
         }
         if let Some(signal) = signal {
@@ -274,15 +275,40 @@ fn send_to_thread(call: &Call<'_>, process: Option<u64>, thread: u64, number: u6
 
 /// `rt_sigqueueinfo`: kill with a value.
 pub(super) fn rt_sigqueueinfo(call: &Call<'_>) -> Answer {
+    let info = info_of(call, call.arg(1), call.arg(2), call.arg(0))?;
     let task = task(call.arg(0))?;
-    let bytes: [u8; 32] = read(call.arg(2))?;
+    if let Some(info) = info {
+        send::to_process(&task, info);
+    }
+    Ok(0)
+}
+
+/// `rt_tgsigqueueinfo`: tgkill with a value.
+pub(super) fn rt_tgsigqueueinfo(call: &Call<'_>) -> Answer {
+    let info = info_of(call, call.arg(2), call.arg(3), call.arg(0))?;
+    let task = task(call.arg(1))?;
+    if u64::from(task.process().pid().get()) != u64::from(call.arg(0) as u32) {
+        return Err(Errno::SRCH.into());
+    }
+    if let Some(info) = info {
+        send::to_thread(&task, info);
+    }
+    Ok(0)
+}
+
+/// Reads a `siginfo_t` that is meant for process `target`.
+fn info_of(call: &Call<'_>, number: u64, at: u64, target: u64) -> Result<Option<Info>, Failure> {
+    let bytes: [u8; 32] = read(at)?;
     let (mut code, mut value) = ([0; 4], [0; 8]);
     code.copy_from_slice(&bytes[8..12]);
     value.copy_from_slice(&bytes[24..32]);
-    if let Some(signal) = signal(call.arg(1))? {
-        let pid = call.me.process().pid().get();
-        let details = Details::Sender { pid, uid: 0, value: u64::from_le_bytes(value) };
-        send::to_process(&task, Info { signal, code: i32::from_le_bytes(code), details });
+    let code = i32::from_le_bytes(code);
+    let pid = call.me.process().pid().get();
+    // To others nobody may pretend to be the kernel, or kill(2).
+    if (code >= 0 || code == SI_TKILL) && target as u32 != pid {
+        return Err(Errno::PERM.into());
     }
-    Ok(0)
+    let Some(signal) = signal(number)? else { return Ok(None) };
+    let details = Details::Sender { pid, uid: 0, value: u64::from_le_bytes(value) };
+    Ok(Some(Info { signal, code, details }))
 }

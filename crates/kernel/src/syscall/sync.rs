@@ -2,7 +2,6 @@
 
 use super::user::timespec;
 use super::{Answer, Call, Failure};
-use crate::cpu::clock;
 use crate::futex;
 use crate::os::Os;
 use crate::sched::Woken;
@@ -25,9 +24,14 @@ pub(super) fn futex(call: &Call<'_>) -> Answer {
         0 => {
             let deadline = match call.arg(3) {
                 0 => None,
-                at => Some(clock::now().saturating_add(timespec(at)?)),
+                at => Some(call.deadline_after(timespec(at)?)),
             };
-            wait(call, private, value, deadline, futex::ANY)
+            match (wait(call, private, value, deadline, futex::ANY), deadline) {
+                (Err(Failure::InterruptedByHandler), Some(deadline)) => {
+                    Err(call.interrupted_before(deadline))
+                }
+                (answer, _) => answer,
+            }
         }
         // WAIT_BITSET: an absolute one, by either clock.
         9 => {
@@ -63,8 +67,31 @@ fn wait(call: &Call<'_>, private: bool, value: u32, deadline: Option<u64>, bits:
     match futex::wait(&call.me, call.arg(0), private, value, deadline, bits)? {
         Ok(()) => Ok(0),
         Err(Woken::Deadline) => Err(Errno::TIMEDOUT.into()),
-        // A wait without a deadline can be made again; one with a relative one would begin anew.
         Err(Woken::Signal) if deadline.is_none() => Err(Failure::Interrupted),
-        Err(Woken::Signal) => Err(Errno::INTR.into()),
+        Err(Woken::Signal) => Err(Failure::InterruptedByHandler),
+    }
+}
+
+/// `membarrier`: each processor that runs the program passes a barrier.
+pub(super) fn membarrier(call: &Call<'_>) -> Answer {
+    const QUERY: u64 = 0;
+    const GLOBAL: u64 = 1;
+    const PRIVATE_EXPEDITED: u64 = 1 << 3;
+    const REGISTER_PRIVATE_EXPEDITED: u64 = 1 << 4;
+    if call.arg(1) != 0 {
+        return Err(Errno::INVAL.into());
+    }
+    match call.arg(0) {
+        QUERY => Ok(GLOBAL | PRIVATE_EXPEDITED | REGISTER_PRIVATE_EXPEDITED),
+        REGISTER_PRIVATE_EXPEDITED => Ok(0),
+        GLOBAL | PRIVATE_EXPEDITED => {
+            // An interrupt that is answered orders as a barrier does, and a flush is one.
+            crate::cpu::tlb::shoot_down(
+                crate::cpu::smp::online(),
+                crate::cpu::tlb::Flush::NotGlobal,
+            );
+            Ok(0)
+        }
+        _ => Err(Errno::INVAL.into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Answer, Call, affinity, clone, ids, info, io, memory, path, poll, process, signals, sync,
-    times, unknown,
+    timers, times, unknown,
 };
 use crate::sched::schedule;
 use files::Errno;
@@ -46,8 +46,12 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         28 => memory::madvise(c),
         32 => io::dup(c),
         33 => io::dup2(c),
+        25 => memory::mremap(c),
         34 => signals::pause(),
         35 => times::nanosleep(c),
+        36 => timers::getitimer(c),
+        37 => timers::alarm(c),
+        38 => timers::setitimer(c),
         39 => ids::getpid(c),
         40 => io::sendfile(c),
         53 => io::socketpair(c),
@@ -103,9 +107,21 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         129 => signals::rt_sigqueueinfo(c),
         130 => signals::rt_sigsuspend(c),
         131 => signals::sigaltstack(c),
+        // personality: Linux's own.
+        135 => Ok(0),
         133 => path::mknod(c, &path::here(c, 0)?, a(1), a(2)),
         137 => path::statfs(&path::here(c, 0)?, a(1)),
         138 => path::fstatfs(c),
+        // getpriority and setpriority: all are equal.
+        140 => Ok(20),
+        141 => Ok(0),
+        // sched_setparam, sched_getparam, sched_setscheduler, sched_getscheduler: SCHED_OTHER.
+        142 | 144 | 145 => Ok(0),
+        143 => ids::sched_getparam(c),
+        // sched_get_priority_max, sched_get_priority_min
+        146 | 147 => Ok(0),
+        // mlock, munlock, mlockall, munlockall: nothing is ever swapped out.
+        149..=152 => Ok(0),
         157 => ids::prctl(c),
         158 => ids::arch_prctl(c),
         160 => info::setrlimit(c),
@@ -141,9 +157,14 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         270 => poll::pselect6(c),
         271 => poll::ppoll(c),
         273 => {
+            // The head: a pointer, an offset, and a pointer.
+            if a(1) != 24 {
+                return Err(Errno::INVAL.into());
+            }
             call.me.parts().robust_list.store(a(0), Ordering::Relaxed);
             Ok(0)
         }
+        274 => ids::get_robust_list(c),
         280 => path::utimensat(c),
         285 => io::fallocate(c),
         290 => io::eventfd2(c),
@@ -151,10 +172,13 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         293 => io::pipe2(c),
         295 => io::preadv(c),
         296 => io::pwritev(c),
+        297 => signals::rt_tgsigqueueinfo(c),
         302 => info::prlimit64(c),
         309 => affinity::getcpu(c),
         316 => path::rename(&path::at(c, 0)?, &path::at(c, 2)?, a(4)),
         318 => path::getrandom(c),
+        322 => process::execveat(&mut call),
+        324 => sync::membarrier(c),
         332 => path::statx(c),
         435 => clone::clone3(c),
         436 => io::close_range(c),

@@ -1,10 +1,10 @@
 //! Clocks and sleeps.
 
 use super::user::{put_timespec, put_timeval, timespec};
-use super::{Answer, Call};
+use super::{Answer, Call, Failure};
 use crate::cpu::clock;
 use crate::mm::user::copy_to_user;
-use crate::sched::{Patience, WaitQueue, sleep_until};
+use crate::sched::{Patience, WaitQueue, Woken, sleep_until};
 use crate::time;
 use files::Errno;
 use kernel_sync::atomic::Ordering;
@@ -60,34 +60,41 @@ pub(super) fn time_(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn nanosleep(call: &Call<'_>) -> Answer {
-    let deadline = clock::now().saturating_add(timespec(call.arg(0))?);
-    sleep(deadline, call.arg(1))
+    let deadline = call.deadline_after(timespec(call.arg(0))?);
+    sleep_with_rest(call, deadline, call.arg(1))
 }
 
 pub(super) fn clock_nanosleep(call: &Call<'_>) -> Answer {
     const ABSOLUTE: u64 = 1;
     let time = timespec(call.arg(2))?;
     if call.arg(1) & ABSOLUTE == 0 {
-        return sleep(clock::now().saturating_add(time), call.arg(3));
+        return match call.arg(0) {
+            0 | 1 | 7 => sleep_with_rest(call, call.deadline_after(time), call.arg(3)),
+            _ => Err(Errno::INVAL.into()),
+        };
     }
     let deadline = match call.arg(0) {
         0 => time::since_boot(time),
         1 | 7 => time,
         _ => return Err(Errno::INVAL.into()),
     };
-    sleep(deadline, 0)
+    if sleep(deadline) { Ok(0) } else { Err(Failure::InterruptedByHandler) }
+}
+
+/// Sleeps until `deadline`; returns whether it came. A signal ends the sleep, too.
+fn sleep(deadline: u64) -> bool {
+    let no_queue: [&WaitQueue; 0] = [];
+    let woken = sleep_until(&no_queue, Patience::UntilSignal, Some(deadline), || None::<()>);
+    woken == Err(Woken::Deadline)
 }
 
 /// Sleeps until `deadline`; a signal ends it, and the rest goes to `left`.
-fn sleep(deadline: u64, left: u64) -> Answer {
-    let no_queue: [&WaitQueue; 0] = [];
-    let woken = sleep_until(&no_queue, Patience::UntilSignal, Some(deadline), || None::<()>);
-    let rest = deadline.saturating_sub(clock::now());
-    if woken == Err(crate::sched::Woken::Deadline) {
+fn sleep_with_rest(call: &Call<'_>, deadline: u64, left: u64) -> Answer {
+    if sleep(deadline) {
         return Ok(0);
     }
     if left != 0 {
-        put_timespec(left, rest)?;
+        put_timespec(left, deadline.saturating_sub(clock::now()))?;
     }
-    Err(Errno::INTR.into())
+    Err(call.interrupted_before(deadline))
 }

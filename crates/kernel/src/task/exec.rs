@@ -3,7 +3,7 @@
 use super::exit::wake_ending;
 use super::memory::{FileObject, Heap, MemoryData};
 use super::process::Ending;
-use super::{FileParts, FsContext, name_of};
+use super::{FileParts, FsContext, TaskRef, name_of};
 use crate::cpu::trap::TrapFrame;
 use crate::layout::{PAGE_SIZE, USER_END};
 use crate::os::{Os, init_mm, loaded_here};
@@ -181,6 +181,10 @@ pub fn execute(me: &Current, frame: &mut TrapFrame, program: &Program) -> Result
     // SAFETY: this task runs here, and kernel code is not preempted.
     let old = unsafe { exec_mmap(me, loaded_here(), loaded.mm) }.map_err(|_| Errno::AGAIN)?;
     drop(old);
+    if !me.is_leader() {
+        parts.process.set_successor(Some(TaskRef::clone(me)));
+    }
+    parts.process.has_executed.store(true, Ordering::Relaxed);
     parts.set_memory(Arc::new(memory));
     parts.set_name(name_of(&program.path));
     parts.set_handlers(Arc::new(parts.handlers().copy_for_exec()));

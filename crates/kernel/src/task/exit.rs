@@ -1,7 +1,7 @@
 //! The ends of tasks, and waiting for them.
 
 use super::process::{Ending, for_each_thread};
-use super::{ProcessRef, init};
+use super::{ProcessRef, init, robust};
 use crate::os::{init_mm, loaded_here};
 use crate::sched::{State, current, leave_for_good, wake_if};
 use kernel_fork::exit::{exit, settle_group_exit};
@@ -19,6 +19,11 @@ pub fn exit_thread(status: ExitStatus) -> ! {
     // Before the parent is told: who reads from a pipe that this task has written to learns of its end.
     drop(parts.replace_files(None));
     let process = parts.process.clone();
+    robust::release(&me);
+    if process.is_successor(&me) {
+        // The reference would keep this task for ever, and with it its process.
+        process.set_successor(None);
+    }
     if me.process().live_threads() == 1 {
         init::leave_terminal(&me);
     }

@@ -3,7 +3,7 @@
 use super::context::{FxState, Start, Thread};
 use super::limits::{self, INFINITY, Limits};
 use super::memory::MemoryData;
-use super::process::{ProcessData, data_of};
+use super::process::{ProcessData, data_of, leader_of};
 use super::{FileParts, FsContext, Name, NewParts, Parts, Process, Task, TaskRef, name_of};
 use crate::cpu::area::cpu_index;
 use crate::cpu::mask::CpuMask;
@@ -203,8 +203,7 @@ impl ForkKernel for Os {
     }
 
     fn notify_parent(parent: &Process, child: &Process) -> bool {
-        let leader = tasks().pids().get_ref(parent.pid(), &rcu::read_lock());
-        let Some(leader) = leader else { return false };
+        let Some(leader) = leader_of(parent.pid()) else { return false };
         let signal = data_of(child).and_then(|data| Signal::new(u64::from(data.exit_signal)));
         if let Some(signal) = signal {
             send::to_process(&leader, child_info(signal, child));

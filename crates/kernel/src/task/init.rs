@@ -6,7 +6,9 @@ use super::exec::{Program, load_program};
 use super::limits::Limits;
 use super::memory::{FdTable, OpenFile};
 use super::process::ProcessData;
-use super::{FileParts, FsContext, NewParts, Parts, ProcessRef, TaskRef, name_of};
+use super::{
+    FileParts, FsContext, NewParts, Parts, ProcessRef, TaskRef, name_of, spawn_kernel_thread,
+};
 use crate::boot::Machine;
 use crate::cpu::area::cpu_index;
 use crate::cpu::trap::TrapFrame;
@@ -18,7 +20,7 @@ use crate::sched::{Current, Patience, WaitQueue, current, sleep_until, wake_new}
 use crate::signal::action::Handlers;
 use crate::signal::info::Info;
 use crate::signal::{Signal, SignalSet, send};
-use crate::{random, terminal, time};
+use crate::{random, terminal, time, timer};
 use ::files::{Caller, Errno, FileSystem, Follow, OpenFlags, Setup, UnpackError};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -81,6 +83,7 @@ pub fn files() -> &'static FileSystem<WaitQueue> {
 /// [`InitError`].
 pub fn prepare(machine: &'static Machine) -> Result<(), InitError> {
     REAPER.call_once(|| current().process().clone());
+    spawn_kernel_thread("timers", timer::serve, 0).map_err(|_| InitError::NoMemory)?;
     let terminal = terminal::install(machine);
     let setup = Setup {
         clock: time::wall_clock,

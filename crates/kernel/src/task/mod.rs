@@ -8,6 +8,7 @@ pub mod init;
 pub mod limits;
 pub mod memory;
 pub mod process;
+mod robust;
 pub mod stack;
 
 pub use fork::{CopyError, fork, spawn_kernel_thread};
@@ -94,7 +95,7 @@ pub struct Parts {
     pub process: Arc<ProcessData>,
     /// Who waits for the task to let its mm go.
     pub vfork_done: WaitQueue,
-    /// Head of the list of robust futexes, which only the C library looks at.
+    /// User address of the list of robust futexes, see `robust.rs`; 0 for none.
     pub robust_list: AtomicU64,
     handlers: Mutex<Arc<Handlers>>,
     files: Mutex<Option<FileParts>>,

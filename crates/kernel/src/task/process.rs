@@ -11,9 +11,11 @@ use crate::rcu;
 use crate::sched::WaitQueue;
 use crate::signal::Signal;
 use crate::signal::pending::Pending;
+use crate::timer::Timers;
 use alloc::sync::Arc;
 use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use kernel_task::pid::Pid;
 
 /// Data of a process.
 pub struct ProcessData {
@@ -41,6 +43,12 @@ pub struct ProcessData {
     pub children_runtime: AtomicU64,
     /// Which threads are to die; an [`Ending`].
     ending: AtomicU8,
+    /// The thread that has executed a program in place of the leader, and goes by its id.
+    successor: Mutex<Option<TaskRef>>,
+    /// It has executed a program, and its parent may not move it to another group any more.
+    pub has_executed: AtomicBool,
+    /// Its timers.
+    pub timers: Timers,
 }
 
 /// Which threads of a process are to die.
@@ -81,7 +89,23 @@ impl ProcessData {
             past_runtime: AtomicU64::new(0),
             children_runtime: AtomicU64::new(0),
             ending: AtomicU8::new(Ending::Nobody as u8),
+            successor: Mutex::new(None),
+            has_executed: AtomicBool::new(false),
+            timers: Timers::new(),
         }
+    }
+
+    /// Lets `thread`, the only one left, go by the id of the leader, which has exited (`de_thread`); or nobody.
+    pub fn set_successor(&self, thread: Option<TaskRef>) {
+        let old = core::mem::replace(&mut *self.successor.lock(), thread);
+        drop(old);
+    }
+
+    /// Tells whether `task` goes by the leader's id.
+    #[must_use]
+    pub fn is_successor(&self, task: &Task) -> bool {
+        let successor = self.successor.lock();
+        successor.as_ref().is_some_and(|successor| core::ptr::eq::<Task>(&**successor, task))
     }
 
     /// Returns which threads are to die.
@@ -126,6 +150,32 @@ pub fn data_of(process: &Process) -> Option<Arc<ProcessData>> {
     let rcu = rcu::read_lock();
     let leader = tasks().pids().get(process.pid(), &rcu)?;
     Some(leader.parts().process.clone())
+}
+
+/// Returns the task that goes by the id `pid`; it may have exited.
+#[must_use]
+pub fn task_of(pid: Pid) -> Option<TaskRef> {
+    let task = tasks().pids().get_ref(pid, &rcu::read_lock())?;
+    let process = &task.parts().process;
+    if task.is_leader() {
+        let successor = process.successor.lock().clone();
+        return successor.or(Some(task));
+    }
+    // Its own id is gone, as far as programs can see.
+    if process.is_successor(&task) { None } else { Some(task) }
+}
+
+/// Returns the leader of the process `pid`, or who has taken its place; it may have exited.
+#[must_use]
+pub fn leader_of(pid: Pid) -> Option<TaskRef> {
+    task_of(pid).filter(|task| task.process().pid() == pid)
+}
+
+/// Returns the id by which programs know `task` (`gettid`).
+#[must_use]
+pub fn visible_pid(task: &Task) -> Pid {
+    let is_successor = !task.is_leader() && task.parts().process.is_successor(task);
+    if is_successor { task.process().pid() } else { task.pid() }
 }
 
 /// Calls `visit` with every thread of `task`'s process that has not exited, and the leader in any case.
