@@ -147,10 +147,9 @@ mod tests {
     #[test]
     fn a_range_at_the_end_of_the_addresses_does_not_hide_the_others() {
         let mut set = RangeSet::<4>::default();
-        for range in [
-            Range { start: u64::MAX - 100, end: u64::MAX },
-            Range { start: 0x1000, end: 0x3000 },
-        ] {
+        for range in
+            [Range { start: u64::MAX - 100, end: u64::MAX }, Range { start: 0x1000, end: 0x3000 }]
+        {
             set.add(range).expect("room for two");
         }
         assert_eq!(set.take(0x1000, 0x1000, 1 << 32), Some(0x1000));

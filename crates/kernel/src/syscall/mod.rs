@@ -134,7 +134,7 @@ fn answer(frame: &mut TrapFrame) {
         Ok(value) => value,
         Err(failure) => failure.to_return(),
     };
-    rcu::quiesce();
+    rcu::quiesce_now_and_then();
     before_user_mode(frame);
 }
 
