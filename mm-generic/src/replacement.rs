@@ -34,7 +34,7 @@ pub enum ReplaceError {
         /// The address.
         addr: u64,
     },
-    /// The slot is another growth's too.
+    /// The slot is another growth's too, or the boot's.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// No large page can stand in a slot of this geometry.

@@ -48,6 +48,14 @@ pub enum Refusal {
         /// Growths that have a share in it.
         shares: usize,
     },
+    /// The table came with the boot tables: the kernel has uses of it that nobody counts, and no allocator had it.
+    #[error(
+        "top-level slot {slot} holds a table of the boot's; it can be neither moved nor collapsed"
+    )]
+    OfTheBoot {
+        /// Index of the slot within the kernel half.
+        slot: usize,
+    },
 }
 
 impl<W: Word> ReferencePgd<W> {
@@ -110,7 +118,7 @@ impl<W: Word> ReferencePgd<W> {
     /// Replaces the live entry of `slot` by what `change` makes of it, and returns it.
     ///
     /// `change` runs under the updaters' lock: nobody takes a share in the slot, and so nobody begins to map below it, until the new
-    /// entry is in place. Where `sole`, nobody else may have a share now.
+    /// entry is in place. Where `sole`, nobody else may have a share now, and the entry may not be the boot's.
     ///
     /// # Errors
     ///
@@ -134,6 +142,9 @@ impl<W: Word> ReferencePgd<W> {
     ) -> Result<W, E> {
         let mut states = self.update.lock();
         let state = &mut states[slot];
+        if sole && state.permanent {
+            return Err(Refusal::OfTheBoot { slot }.into());
+        }
         if sole && state.shares != 1 {
             return Err(Refusal::NotSoleOwner { slot, shares: state.shares }.into());
         }

@@ -97,11 +97,12 @@ fn a_slot_that_is_neither_populated_nor_offered_an_entry_is_named_before_anythin
 }
 
 #[test]
-fn what_the_boot_tables_held_is_never_retired() {
+fn what_the_boot_tables_held_is_neither_moved_nor_retired() {
     let boot = table();
     boot[SLOT].store(0x9001, Ordering::Relaxed);
     let reference = ReferencePgd::<u64>::adopt(boot, Vec::new(), 0).expect("8 slots");
     assert_eq!(grow(&reference, 0x1001), [(SLOT, 0x1001)]);
+    assert_eq!(replace(&reference, 0x2001), Err(Refusal::OfTheBoot { slot: SLOT }));
     assert_eq!(retire(&reference), []);
     assert_eq!(reference.entry(SLOT), 0x9001);
 }
