@@ -243,6 +243,8 @@ inline complete(m) {
 #ifdef MUTANT_REFERENCE_BEFORE_MARK
     load(REF, v);
 #endif
+    /* Under TSO the exchange drains the store buffer, and the barrier behind it has nothing left to order. */
+    FN(unsettled_before_reference_read)
     atomic { DRAINED -> assert(mm[m] != FREE); mem[PGD(m)] = UNSETTLED }
 #ifndef MUTANT_REFERENCE_BEFORE_MARK
     load(REF, v);
