@@ -44,13 +44,13 @@ macro_rules! mutants {
 
 mutants! {
     /// Fork, exec and attach read the reference without a barrier after the publication.
-    ForkBarrierGone = "fork-barrier-gone", cores: true;
+    ForkBarrierGone = "fork-barrier-gone", cores: false;
     /// The barrier after the publication is acquire-release only.
-    ForkBarrierWeak = "fork-barrier-weak", cores: true;
+    ForkBarrierWeak = "fork-barrier-weak", cores: false;
     /// The walk begins without a barrier after the reference store.
-    WalkBarrierGone = "walk-barrier-gone", cores: true;
+    WalkBarrierGone = "walk-barrier-gone", cores: false;
     /// The barrier before the walk is acquire-release only.
-    WalkBarrierWeak = "walk-barrier-weak", cores: true;
+    WalkBarrierWeak = "walk-barrier-weak", cores: false;
     /// The kernel half is copied in pgd_alloc, before the publication, and not looked at again.
     CopyBeforePublication = "copy-before-publication", cores: true;
     /// The stamp is taken after the copy, so that an entry that came in between counts as copied.

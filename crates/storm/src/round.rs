@@ -53,8 +53,11 @@ pub(crate) struct Outcome {
 /// All free frames are compared with zero after one round in this many; that takes as long as a round.
 const CHECK_FREE_FRAMES_EVERY: u64 = 64;
 
-/// One round in this many is a round of duels; of a mutant's rounds, every second one is.
+/// One round in this many is a round of duels.
 const DUELS_EVERY: u64 = 8;
+
+/// Of a mutant's rounds, one in this many is none: a barrier that is missing shows in one duel of ten thousand.
+const STORM_EVERY: u64 = 16;
 
 /// Pids of a round, far more than tasks live at once.
 const PID_MAX: u32 = 4096;
@@ -90,9 +93,12 @@ impl<S: Scheme> Recipe<S> {
     }
 
     fn is_duel(&self, round: u64) -> bool {
-        let every = if self.mutant.is_some() { 2 } else { DUELS_EVERY };
         let duels = matches!(self.growth, Growth::Extend | Growth::Mixed);
-        duels && self.cpus >= 2 && round % every == 1
+        let this_one = match self.mutant {
+            Some(_) => !round.is_multiple_of(STORM_EVERY),
+            None => round % DUELS_EVERY == 1,
+        };
+        duels && self.cpus >= 2 && this_one
     }
 
     fn boot(&self, frames: &'static HostFrames, half: Half, growth: Growth) -> Ground<S> {
