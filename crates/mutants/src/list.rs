@@ -44,9 +44,9 @@ macro_rules! mutants {
 
 mutants! {
     /// Fork, exec and attach read the reference without a barrier after the publication.
-    ForkBarrierGone = "fork-barrier-gone", cores: false;
+    ForkBarrierGone = "fork-barrier-gone", cores: true;
     /// The barrier after the publication is acquire-release only.
-    ForkBarrierWeak = "fork-barrier-weak", cores: false;
+    ForkBarrierWeak = "fork-barrier-weak", cores: true;
     /// The walk begins without a barrier after the reference store.
     WalkBarrierGone = "walk-barrier-gone", cores: false;
     /// The barrier before the walk is acquire-release only.

@@ -229,14 +229,14 @@ impl<W: Word> ReferencePgd<W> {
     }
 
     fn next_generation(&self) -> u64 {
-        self.generation.load(Ordering::Relaxed) + 1
+        self.generation.0.load(Ordering::Relaxed) + 1
     }
 
     /// Publishes the stores of this update. The lock serialises callers.
     fn bump(&self, generation: u64) {
         // A plain store: an atomic add would be a full barrier on x86 and hide a missing barrier in the caller from
         // every test on real CPUs.
-        self.generation.store(generation, Ordering::Release);
+        self.generation.0.store(generation, Ordering::Release);
     }
 }
 
