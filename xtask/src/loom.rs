@@ -38,7 +38,7 @@ pub(crate) fn run(only: Option<&str>) -> Result<String, Box<dyn Error>> {
             let line = line?;
             // Printed by tests-host/src/model and by the tests themselves.
             if let Some(number) = line.strip_suffix(" executions") {
-                // The harness may have begun the line with the test's name.
+                // With one processor, the harness has begun the line with the test's name.
                 let number = number.rsplit(' ').next().unwrap_or(number);
                 executions += number.parse::<u64>()?;
             }
@@ -71,8 +71,9 @@ fn command(models: &Models) -> Command {
     if !models.features.is_empty() {
         command.arg("--features").arg(models.features.join(","));
     }
-    // One model at a time, with what it says: the number of executions, and who was killed.
-    command.args(["--", "--nocapture", "--test-threads=1"]);
+    // With what each model says: the number of executions, and who was killed. As many models at a time as there are processors: a model
+    // explores on one thread, and keeps what it has there.
+    command.args(["--", "--nocapture"]);
     command
 }
 

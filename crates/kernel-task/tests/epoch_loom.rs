@@ -109,8 +109,12 @@ fn reader_free_and_helper() {
     helper.join().expect("no panic");
 }
 
+/// What is weakened is weakened for the whole process: one test at a time.
+static WEAKENED: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[test]
 fn no_object_is_freed_under_a_reader() {
+    let _alone = WEAKENED.lock();
     weakened::set(None);
     explore(3, reader_and_free);
     explore(2, reader_free_and_helper);
@@ -118,6 +122,7 @@ fn no_object_is_freed_under_a_reader() {
 
 #[test]
 fn each_barrier_is_needed() {
+    let _alone = WEAKENED.lock();
     for barrier in [Barrier::Enter, Barrier::Seal, Barrier::Advance] {
         weakened::set(Some(barrier));
         let killers: Vec<_> = [
