@@ -176,10 +176,16 @@ struct Run {
 }
 
 impl Run {
-    /// What the guest said about a mistake, in one line.
+    /// What the storm said about a mistake, in one line.
     fn failure(&self) -> Option<&str> {
-        let line = |mark| self.text.lines().find_map(move |line| line.strip_prefix(mark));
-        line("storm failure: ").or_else(|| line("exception that nobody handles").map(|_| "crash"))
+        self.text.lines().find_map(|line| line.strip_prefix("storm failure: "))
+    }
+
+    /// What the kernel died of, in one line.
+    fn death(&self) -> Option<&str> {
+        let mut lines = self.text.lines();
+        lines.find(|line| line.starts_with("panicked at "))?;
+        lines.next()
     }
 
     /// The guest's report of a mistake.

@@ -108,7 +108,7 @@ fn large(kernel: &Path) -> Case {
 
 /// Ends on purpose, and what has to be reported.
 fn deaths(kernel: &Path) -> Vec<Case> {
-    let deaths: [(&str, &[&str]); 3] = [
+    let deaths: [(&str, &[&str]); 5] = [
         (
             "panic",
             &[
@@ -132,6 +132,20 @@ fn deaths(kernel: &Path) -> Vec<Case> {
             "stack-overflow",
             &["kernel panic on cpu0", "rip 0x", "cr2 0xffffca0000000", "end of report"],
         ),
+        (
+            "stuck",
+            &["is stuck: for 2 s it has been in the kernel", "deaths::stuck", "end of report"],
+        ),
+        (
+            "stuck-elsewhere",
+            &[
+                "cpu3 is stuck: for 1 s it has taken no interrupt",
+                "cpu3 was at",
+                "deaths::stuck",
+                "trap_dispatch",
+                "end of report",
+            ],
+        ),
     ];
     let case = |(test, report): (&str, &'static [&'static str])| Case {
         name: format!("{test} is reported"),
@@ -141,7 +155,8 @@ fn deaths(kernel: &Path) -> Vec<Case> {
             processors: 4,
             memory: "128M".into(),
             kernel: kernel.into(),
-            command_line: format!("test={test}"),
+            // Long enough for who is stuck on purpose.
+            command_line: format!("test={test} watchdog=1"),
             initramfs: None,
             debug_console: None,
         },

@@ -77,12 +77,11 @@ pub(crate) fn hold(
     let start = Instant::now();
     let deadline = start + timeout;
     let mut qemu = guest.spawn(Serial::Pipes)?;
-    let mut input = qemu.stdin.take().ok_or("QEMU has no standard input")?;
-    let mut screen = Screen::new(qemu.stdout.take().ok_or("QEMU has no standard output")?);
+    let mut input = qemu.process.stdin.take().ok_or("QEMU has no standard input")?;
+    let mut screen = Screen::new(qemu.process.stdout.take().ok_or("QEMU has no standard output")?);
     for (number, step) in (1..).zip(steps) {
         if let Err(complaint) = take(step, &mut input, &mut screen, deadline) {
-            qemu.kill()?;
-            qemu.wait()?;
+            qemu.end()?;
             screen.drain();
             let text = String::from_utf8_lossy(&screen.text).into_owned();
             return Err(format!("step {number}: {complaint}; the guest printed {text:?}").into());

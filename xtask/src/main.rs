@@ -16,6 +16,7 @@ mod no_std;
 mod package;
 mod programs;
 mod qemu;
+mod qemu_monitor;
 mod symbols;
 mod verify;
 mod zero_cost;

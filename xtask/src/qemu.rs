@@ -1,6 +1,7 @@
 //! QEMU: finding it, describing a guest, running it.
 
 use crate::package;
+use crate::qemu_monitor::Monitor;
 use clap::ValueEnum;
 use std::error::Error;
 use std::fmt;
@@ -71,7 +72,7 @@ pub(crate) enum Ending {
     Exited(u8),
     /// The kernel reported failure.
     Failure,
-    /// It did neither in time, and was ended.
+    /// It did neither in time, and was ended: by its own report of where it was, if it could still make one.
     Timeout(Duration),
     /// QEMU ended by itself.
     Other(ExitStatus),
@@ -89,13 +90,23 @@ impl fmt::Display for Ending {
     }
 }
 
+/// A QEMU that runs.
+#[derive(Debug)]
+pub(crate) struct Qemu {
+    pub(crate) process: Child,
+    monitor: Monitor,
+}
+
+/// Time that a guest has to report where it is.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// Makes sure that QEMU is there: installs it as root on Debian, else says what to install.
 pub(crate) fn require() -> Result<(), Box<dyn Error>> {
     package::require(QEMU, PACKAGE)
 }
 
 impl Guest {
-    fn command(&self, serial: Serial<'_>) -> Command {
+    fn command(&self, serial: Serial<'_>, monitor: &Monitor) -> Command {
         let mut command = Command::new(QEMU);
         command
             .args(["-machine", &self.machine.to_string()])
@@ -107,6 +118,7 @@ impl Guest {
             .args(["-accel", "tcg,thread=multi"])
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
             .args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"])
+            .args(monitor.options())
             .arg("-kernel")
             .arg(&self.kernel)
             .args(["-append", &self.command_line]);
@@ -153,33 +165,35 @@ impl Guest {
         serial: Serial<'_>,
         timeout: Option<Duration>,
     ) -> Result<Ending, Box<dyn Error>> {
-        let mut command = self.command(serial);
+        let monitor = Monitor::new();
+        let mut command = self.command(serial, &monitor);
         let memory = format!("memory-backend-ram,id=memory,size={},prealloc=on", self.memory);
         command.args(["-object", &memory, "-machine", "memory-backend=memory"]);
         let start = Instant::now();
-        let qemu = command.spawn()?;
-        self.wait(qemu, start, timeout)
+        let process = command.spawn()?;
+        self.wait(Qemu { process, monitor }, start, timeout)
     }
 
     /// Starts the guest.
-    pub(crate) fn spawn(&self, serial: Serial<'_>) -> Result<Child, Box<dyn Error>> {
-        Ok(self.command(serial).spawn()?)
+    pub(crate) fn spawn(&self, serial: Serial<'_>) -> Result<Qemu, Box<dyn Error>> {
+        let monitor = Monitor::new();
+        let process = self.command(serial, &monitor).spawn()?;
+        Ok(Qemu { process, monitor })
     }
 
-    /// Waits for the end of a guest, or until `timeout` has passed since `start`.
+    /// Waits for the end of a guest, or until `timeout` has passed since `start`. Then the guest is made to report where it is.
     pub(crate) fn wait(
         &self,
-        mut qemu: Child,
+        mut qemu: Qemu,
         start: Instant,
         timeout: Option<Duration>,
     ) -> Result<Ending, Box<dyn Error>> {
         let status = loop {
-            if let Some(status) = qemu.try_wait()? {
+            if let Some(status) = qemu.process.try_wait()? {
                 break status;
             }
             if let Some(timeout) = timeout.filter(|&timeout| start.elapsed() > timeout) {
-                qemu.kill()?;
-                qemu.wait()?;
+                qemu.end()?;
                 return Ok(Ending::Timeout(timeout));
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -200,5 +214,24 @@ impl Guest {
         };
         let status = status.parse().map_err(|_| format!("`exit {status}` names no status"))?;
         Ok(Some(status))
+    }
+}
+
+impl Qemu {
+    /// Makes the guest report where its processors are, and ends it.
+    pub(crate) fn end(&mut self) -> Result<(), Box<dyn Error>> {
+        // A QEMU that is about to end anyway has no monitor any more.
+        if self.monitor.interrupt().is_ok() {
+            let deadline = Instant::now() + LAST_WORDS;
+            while Instant::now() < deadline {
+                if self.process.try_wait()?.is_some() {
+                    return Ok(());
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use crate::cpu::vectors::{BREAKPOINT, DEBUG, PAGE_FAULT};
 use crate::layout::USER_END;
 use crate::mm::page_cache;
 use crate::rcu;
-use crate::sched::{current, schedule, try_current};
+use crate::sched::{self, current, schedule, try_current};
 use crate::signal::deliver::before_user_mode;
 use crate::signal::info::{
     BUS_ADRALN, BUS_ADRERR, Details, FPE_INTDIV, ILL_ILLOPN, Info, SEGV_ACCERR, SEGV_MAPERR,
@@ -63,6 +63,8 @@ fn page_fault(frame: &mut TrapFrame) {
     // Whoever copies from or to user memory has interrupts on: pages are brought in under locks that
     // other processors hold while they wait for this one to answer.
     interrupts::enable();
+    // A program that does nothing but this, or a long copy, gets on.
+    sched::pass();
     let access = if frame.error & FETCH != 0 {
         Access::Exec
     } else if frame.error & WRITE != 0 {

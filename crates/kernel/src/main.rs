@@ -10,6 +10,10 @@ use kernel::{fault, os, println, sched, selftest, syscall, task, time};
 use spin::Once;
 use x86_64::instructions::interrupts;
 
+/// Seconds after which a processor that takes no interrupt is reported, unless `watchdog=` on the command line says otherwise; 0 is
+/// for never.
+const WATCHDOG: u64 = 10;
+
 /// Where `boot/entry.s` goes, with the physical address of the loader's start info.
 #[unsafe(no_mangle)]
 extern "C" fn kernel_main(start_info: u64) -> ! {
@@ -31,6 +35,10 @@ extern "C" fn kernel_main(start_info: u64) -> ! {
     }
     time::install();
     sched::install();
+    let patience = machine.command_line.value("watchdog").map(str::parse);
+    sched::watch(
+        patience.map_or(WATCHDOG, |seconds| seconds.expect("watchdog= has a number of seconds")),
+    );
     fault::install();
     syscall::install();
     let argument = core::ptr::from_ref(machine).addr();

@@ -88,6 +88,12 @@ pub fn quiesce_now_and_then() {
     }
 }
 
+/// Returns how many system calls have come to their end on this processor, about.
+#[must_use]
+pub fn calls_here() -> u64 {
+    TURNS.0[cpu_index()].0.load(Ordering::Relaxed).into()
+}
+
 /// Helps grace periods on, runs all callbacks that are ready, and leaves none that only this processor
 /// could see to. Where no lock is held; before a processor halts.
 pub fn flush() {

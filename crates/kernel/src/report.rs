@@ -20,8 +20,12 @@ const NOBODY: u64 = u64::MAX;
 /// The processor that reports.
 static REPORTER: AtomicU64 = AtomicU64::new(NOBODY);
 
-/// Where each stopped processor was.
-static STOPPED_AT: [Padded<AtomicU64>; MAX_CPUS] = [const { Padded(AtomicU64::new(0)) }; MAX_CPUS];
+/// Calls of each stopped processor that are reported.
+const DEPTH: usize = 12;
+
+/// Where each stopped processor was, and who had called that; zeros behind.
+static STOPPED_AT: [Padded<[AtomicU64; DEPTH]>; MAX_CPUS] =
+    [const { Padded([const { AtomicU64::new(0) }; DEPTH]) }; MAX_CPUS];
 
 /// Prints a line about the task that runs on this processor.
 pub type TaskDescription = fn();
@@ -33,17 +37,30 @@ pub fn set_task_description(describe: TaskDescription) {
     DESCRIBE_TASK.store(describe as *mut (), Ordering::Release);
 }
 
-/// Makes a non-maskable interrupt stop its processor when another one reports.
+/// Makes a non-maskable interrupt stop its processor when another one reports. One that comes from outside, as QEMU's monitor
+/// sends with `inject-nmi`, makes for a report.
 pub fn install() {
     trap::set_handler(NMI, stop_or_report);
 }
 
 fn stop_or_report(frame: &mut TrapFrame) {
+    note_place(frame);
     if REPORTER.load(Ordering::Acquire) == NOBODY {
-        panic!("non-maskable interrupt out of the blue\n{frame}");
+        panic!("non-maskable interrupt from outside\n{frame}");
     }
-    STOPPED_AT[cpu_index()].0.store(frame.rip, Ordering::Release);
     stop();
+}
+
+/// Notes where this processor was interrupted, for who reports.
+fn note_place(frame: &TrapFrame) {
+    let places = &STOPPED_AT[cpu_index()].0;
+    if !frame.from_user() {
+        for (place, caller) in places[1..].iter().zip(backtrace::walk(frame.rbp)) {
+            place.store(caller, Ordering::Relaxed);
+        }
+    }
+    // Release, and last: who sees the place sees the callers.
+    places[0].store(frame.rip, Ordering::Release);
 }
 
 fn stop() -> ! {
@@ -71,7 +88,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         apic::send_nmi_to_others();
         // Long enough for a processor that an emulator has put aside; then go on without it.
         let deadline = clock::now() + 100_000_000;
-        let stopped = |cpu: usize| STOPPED_AT[cpu].0.load(Ordering::Acquire) != 0;
+        let stopped = |cpu: usize| STOPPED_AT[cpu].0[0].load(Ordering::Acquire) != 0;
         while clock::now() < deadline && !others.into_iter().all(stopped) {
             kernel_sync::cpu_relax();
         }
@@ -95,7 +112,10 @@ fn panic(info: &PanicInfo<'_>) -> ! {
         println!("  {address:#018x}");
     }
     for other in others {
-        println!("cpu{other} was at {:#018x}", STOPPED_AT[other].0.load(Ordering::Acquire));
+        let places = &STOPPED_AT[other].0;
+        println!("cpu{other} was at {:#018x}", places[0].load(Ordering::Acquire));
+        let callers = places[1..].iter().map(|place| place.load(Ordering::Relaxed));
+        callers.take_while(|&caller| caller != 0).for_each(|caller| println!("  {caller:#018x}"));
     }
     println!("---- end of report ----");
     exit(Outcome::Failure)

@@ -76,7 +76,8 @@ pub(super) fn run_all(arguments: &Arguments) -> crate::Outcome {
 fn catch(lab: &Lab, mutant: Mutant, attempts: u32) -> Result<Catch, Box<dyn Error>> {
     let mut seen_by_litmus = 0;
     for _ in 0..attempts {
-        let run = lab.run(&format!("mutant={mutant} {}", focus(mutant)))?;
+        // One that hangs the guest is told by the watchdog, and need not wait for it as long as others.
+        let run = lab.run(&format!("mutant={mutant} watchdog=5 {}", focus(mutant)))?;
         match caught_by(&run) {
             Catch::Nothing => {}
             caught => return Ok(caught),
@@ -107,12 +108,14 @@ fn caught_by(run: &Run) -> Catch {
     if run.figures.as_ref().is_some_and(super::Figures::passed) {
         return Catch::Nothing;
     }
-    match run.failure() {
-        Some(failure) => Catch::Storm(failure.to_owned()),
-        // On a busy host a guest may need longer than it gets; that tells nothing.
-        None if matches!(run.ending, Ending::Timeout(_)) => Catch::Nothing,
-        None => Catch::Death(run.ending.to_string()),
+    if let Some(failure) = run.failure() {
+        return Catch::Storm(failure.to_owned());
     }
+    if matches!(run.ending, Ending::Timeout(_)) {
+        // On a busy host a guest may need longer than it gets; that tells nothing. One that hangs is reported by its own watchdog.
+        return Catch::Nothing;
+    }
+    Catch::Death(run.death().map_or_else(|| run.ending.to_string(), str::to_owned))
 }
 
 /// The form of the litmus test that has the mutant's barriers.
@@ -132,7 +135,10 @@ fn describe(caught: &Catch) -> String {
             let words = short.split(' ').filter(|word| !word.starts_with("0x") && *word != "at");
             format!("caught by the storm: {}", words.collect::<Vec<_>>().join(" "))
         }
-        Catch::Death(ending) => format!("caught: {ending}"),
+        Catch::Death(what) if what.contains(" is stuck: ") => {
+            "caught by the watchdog: a processor is stuck".into()
+        }
+        Catch::Death(what) => format!("caught: {what}"),
         Catch::Litmus(rounds) => {
             format!(
                 "caught by the litmus test with its barriers ({rounds} rounds); the storm does not show it"

@@ -20,6 +20,7 @@ enum Register {
     CommandLow = 0x300,
     CommandHigh = 0x310,
     TimerVector = 0x320,
+    LocalInterrupt1 = 0x360,
     InitialCount = 0x380,
     CurrentCount = 0x390,
     Divide = 0x3e0,
@@ -69,6 +70,8 @@ pub fn enable() {
     write(Register::SpuriousVector, SOFTWARE_ENABLE | u32::from(SPURIOUS));
     write(Register::TimerVector, TIMER_MASKED | u32::from(TIMER));
     write(Register::Divide, DIVIDE_BY_1);
+    // Where a machine's NMI button is wired to, and QEMU's `inject-nmi`.
+    write(Register::LocalInterrupt1, DELIVERY_NMI);
 }
 
 /// Returns this processor's APIC id.

@@ -10,6 +10,7 @@ mod list;
 mod run_queue;
 mod tick;
 mod wait;
+mod watchdog;
 
 pub use entity::{Entity, State};
 pub(crate) use run_queue::finish_switch;
@@ -17,8 +18,9 @@ pub use run_queue::{
     leave_for_good, schedule, set_affinity, should_give_way, wake, wake_if, wake_new,
 };
 pub use wait::{Patience, WaitQueue, Woken, sleep_stopped, sleep_until};
+pub use watchdog::pass;
 
-use crate::cpu::area;
+use crate::cpu::{area, ipi, smp};
 use crate::task::{Task, TaskRef};
 use crate::{println, rcu, report};
 use core::mem::ManuallyDrop;
@@ -35,6 +37,13 @@ pub fn install() {
         }
         None => println!("task: none, the idle loop"),
     });
+}
+
+/// Reports, from now on, processors that take no interrupt for `seconds`, or do not get on for twice as long. With interrupts on.
+pub fn watch(seconds: u64) {
+    watchdog::start(seconds);
+    // An idle processor has no timer set, and would not look after its neighbour.
+    ipi::call_on(smp::online(), &|_cpu| tick::arm_for_slice());
 }
 
 /// The task that executes this code. Valid on its own stack, which the type cannot leave: it is

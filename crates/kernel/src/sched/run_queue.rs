@@ -30,7 +30,7 @@
 
 use super::entity::State;
 use super::list::TaskList;
-use super::tick;
+use super::{tick, watchdog};
 use crate::cpu::area::{self, cpu_index};
 use crate::cpu::local::{CpuLocal, Padded};
 use crate::cpu::mask::CpuMask;
@@ -255,6 +255,7 @@ fn steal(here: usize) -> Option<TaskRef> {
 /// When the next task's mm is not ready, which making it runnable excludes.
 pub fn schedule() {
     let irqs_off = IrqGuard::disable();
+    watchdog::pass();
     let cpu = cpu_index();
     GIVE_WAY[cpu].0.store(false, Ordering::Relaxed);
     let mut queue = QUEUES[cpu].0.lock();

@@ -3,8 +3,7 @@
 //! One shot at a time, set for whatever comes first, so that an idle processor sleeps until somebody
 //! needs it.
 
-use super::run_queue;
-use super::try_current;
+use super::{run_queue, try_current, watchdog};
 use crate::cpu::area::{self, cpu_index};
 use crate::cpu::local::{CpuLocal, Padded};
 use crate::cpu::trap::{self, TrapFrame};
@@ -53,7 +52,7 @@ pub(super) fn arm_for_slice() {
     arm(clock::now() + SLICE);
 }
 
-fn on_tick(_frame: &mut TrapFrame) {
+fn on_tick(frame: &mut TrapFrame) {
     apic::end_of_interrupt();
     ARMED.with(|armed| armed.set(u64::MAX));
     let now = clock::now();
@@ -69,6 +68,9 @@ fn on_tick(_frame: &mut TrapFrame) {
         arm(now + SLICE);
     }
     if let Some(deadline) = next {
+        arm(deadline);
+    }
+    if let Some(deadline) = watchdog::look(frame, now) {
         arm(deadline);
     }
 }

@@ -7,6 +7,7 @@ use crate::layout::PAGE_SIZE;
 use crate::mm::frames::{self, Frame};
 use crate::mm::kernel_tables::Mapping;
 use crate::mm::pte::PteFlags;
+use crate::sync::IrqGuard;
 use core::arch::asm;
 use core::hint::black_box;
 
@@ -53,4 +54,28 @@ pub(super) fn stack_overflow(machine: &Machine) {
             options(noreturn),
         );
     }
+}
+
+/// Waits for what never comes, with interrupts on.
+#[inline(never)]
+pub(super) fn stuck() {
+    while black_box(true) {
+        kernel_sync::cpu_relax();
+    }
+}
+
+/// The same on the last processor, with interrupts off, while this one waits for it.
+pub(super) fn stuck_elsewhere() {
+    let last = smp::online().into_iter().last().unwrap_or(0);
+    ipi::call_on(CpuMask::one(last), &|_cpu| {
+        let _irqs_off = IrqGuard::disable();
+        stuck();
+    });
+}
+
+/// Waits for the host to ask where the processors are.
+pub(super) fn wait_for_nmi() {
+    crate::println!("waiting");
+    let _irqs_off = IrqGuard::disable();
+    stuck();
 }

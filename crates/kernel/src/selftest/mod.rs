@@ -68,7 +68,7 @@ const KERNEL: &[Case] = &[
 /// Tells whether `name` is to be run before there is a scheduler.
 #[must_use]
 pub fn is_early(name: &str) -> bool {
-    name != "kernel"
+    !matches!(name, "kernel" | "stuck" | "stuck-elsewhere")
 }
 
 /// Runs what `name` stands for, and ends the machine if it fails.
@@ -79,6 +79,9 @@ pub fn run(name: &str, machine: &Machine) {
         "panic" => deaths::page_fault(),
         "panic-elsewhere" => deaths::page_fault_elsewhere(),
         "stack-overflow" => deaths::stack_overflow(machine),
+        "stuck" => deaths::stuck(),
+        "stuck-elsewhere" => deaths::stuck_elsewhere(),
+        "nmi" => deaths::wait_for_nmi(),
         _ => {
             println!("not ok: there is no test named {name}");
             exit(Outcome::Failure);

@@ -1,6 +1,7 @@
 //! Where two processors meet.
 
 use crate::cpu::local::Padded;
+use crate::sched;
 use kernel_sync::atomic::{AtomicU64, Ordering};
 
 /// Looks at the other side before a processor lets an emulator put it aside.
@@ -16,6 +17,8 @@ impl Meeting {
 
     /// Returns when both sides have come here as often as this one.
     pub(super) fn meet(&self, side: usize) {
+        // Who meets has its processor to itself, and does not come to the scheduler for long.
+        sched::pass();
         let times = self.0[side].0.load(Ordering::Relaxed) + 1;
         self.0[side].0.store(times, Ordering::Release);
         let mut looks = 0;
