@@ -1,8 +1,8 @@
-//! The heap runs out at every single allocation of a fork, a clone and an exec.
+//! The heap runs out at every single allocation of a fork, a clone, an exec, an edit of the VMAs, a growth, a replacement
+//! and a reclaim, while another CPU forks, execs, exits and grows.
 //!
-//! The product promises a typed error, and nothing left behind, wherever it allocates with `try_reserve` or
-//! `RcuArc::try_new`. It does not everywhere: a B-tree's nodes and what RCU keeps of a callback come from
-//! `alloc`, which aborts. This test finds out which allocations are which, and fails when one becomes
+//! The product promises a typed error, and nothing left behind. What RCU keeps of a callback is the exception: it
+//! comes from `alloc`, which aborts. This test finds out which allocations are which, and fails when one becomes
 //! infallible that is not on the list of [`INFALLIBLE`].
 //!
 //! An abort ends the process. So each allocation gets a process of its own, this binary with one test and the number of
@@ -16,6 +16,7 @@ use std::env;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arch_x86::X86;
 use arch_x86::geometry::LongMode;
@@ -26,6 +27,7 @@ use hosted::kernel::{Host, HostFile, NoError, With};
 use hosted::mmu::MmuKind;
 use hosted::world::{Leftovers, World};
 use kernel_exec::elf::{Class, ElfError, Machine, Target};
+use kernel_exec::exec_mmap::exec_mmap;
 use kernel_exec::load::{Credentials, LoadError, LoadRequest, Platform, load};
 use kernel_exec::stack::{StackError, StackLimits};
 use kernel_fork::args::CloneArgs;
@@ -36,19 +38,25 @@ use kernel_task::pid::{PidError, PidReservation};
 use kernel_task::process::{ExitStatus, JoinError};
 use kernel_task::task::TaskRef;
 use kernel_task::tasks::Tasks;
-use mm_generic::arch::PgdAllocError;
-use mm_generic::frames::PAGE_SIZE;
+use mm_generic::arch::{PgdAllocError, PopulateError};
+use mm_generic::frames::{Frames, PAGE_SIZE};
+use mm_generic::growth::{GrowError, SyncedRange};
 use mm_generic::mm::NewMmError;
 use mm_generic::prot::Prot;
 use mm_generic::publish::NewMm;
-use mm_generic::vma::{Backing, Vma, VmaFlags};
+use mm_generic::replacement::{ReplaceError, Replacement};
+use mm_generic::user::{Access, FaultError, ForkMmError};
+use mm_generic::vma::{Backing, Vma, VmaError, VmaFlags};
 
 /// Number of the allocation that is to fail, from 0, in the environment of a process that is to try it.
 const FAILING: &str = "FORK_HEAP_FAILING";
 
-/// Where the product allocates through `alloc`, and an exhausted heap aborts: the VMAs of a fork's child and of
-/// any edit; the batch that RCU callbacks are put into, and its way to the collector.
-const INFALLIBLE: [&str; 2] = ["mm-generic/src/vma/set.rs", "kernel-task/src/epoch.rs"];
+/// Where the product allocates through `alloc`, and an exhausted heap aborts: the batch that RCU callbacks are put into, and
+/// its way to the collector.
+const INFALLIBLE: [&str; 1] = ["kernel-task/src/epoch.rs"];
+
+/// With this in the environment an allocation that cannot be refused is put into every attempt, and a test must fail.
+const PLANTED: &str = "FAULTS_PLANT";
 
 /// The system's allocator, with one allocation that fails.
 struct FailingOnce;
@@ -113,6 +121,12 @@ struct Ground {
     spare: [NewMm<Kernel>; 3],
 }
 
+/// First address of the kernel half, and bytes that a slot of it maps.
+const KERNEL: u64 = 0xffff_8000_0000_0000;
+const SLOT: u64 = 512 << 30;
+
+const RW: Prot = Prot::READ.union(Prot::WRITE);
+
 /// Pids of a segment of the table, which is allocated when the first pid in it is wanted.
 const SEGMENT: u32 = 4096;
 
@@ -121,11 +135,11 @@ impl Ground {
         let frames = HostFrames::new(1024).checked().leak();
         let slots = Slots::with_empty_reference(LongMode::FOUR_LEVEL, frames);
         let arch = X86::new(slots.expect("frames enough"));
-        let tasks = Tasks::new(2 * SEGMENT, 1).expect("a good limit");
+        let tasks = Tasks::new(2 * SEGMENT, 2).expect("a good limit");
         let world: World<_> = World::boot(frames, 0, arch, tasks);
         let cpu = world.cpu_online();
         let mm = NewMm::new(world.init_mm()).expect("frames enough");
-        // More VMAs than a node of the B-tree has room for, so that the copy of the set allocates several.
+        // So many that an edit has to find room for more.
         for number in 1..=16 {
             let start = number << 20;
             let range = start..start + PAGE_SIZE;
@@ -165,6 +179,61 @@ impl Ground {
         assert_eq!(left, Leftovers { leaked_frames: 0, pending_callbacks: 0 });
     }
 
+    /// Runs `attempt` while another CPU forks, execs, exits and grows. Its heap does not run out.
+    fn in_company<R>(&self, attempt: impl FnOnce() -> R) -> R {
+        let (over, begun) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (over, begun) = (&over, &begun);
+        let world = &self.world;
+        let (init_mm, parent) = (world.init_mm(), self.init.process().parent());
+        assert!(parent.is_none(), "the first process has none");
+        let first = &self.init;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let cpu = world.cpu_online();
+                let loaded = world.tasks().loaded(1).expect("CPU 1");
+                // A process of its own, so that the account of the attempt's children is not disturbed.
+                let mm = NewMm::new(init_mm).expect("heap enough");
+                let parent = first_process(init_mm, Some(mm), (), 1).expect("heap enough");
+                let parent = parent.into_task();
+                let mut turn = 0_u64;
+                while !over.load(Ordering::Acquire) || turn < 2 {
+                    // No grace period ends while the attempt stands in a read-side section.
+                    if turn >= 2 && world.frames().allocated() > 512 {
+                        cpu.rcu().quiesce();
+                        std::thread::yield_now();
+                        continue;
+                    }
+                    let child = copy_process(init_mm, &parent, &CloneArgs::FORK, 1);
+                    let child = child.expect("heap enough").into_task();
+                    let new = NewMm::new(init_mm).expect("heap enough");
+                    // SAFETY: this thread plays CPU 1.
+                    drop(unsafe { exec_mmap(&child, loaded, new) }.expect("one thread"));
+                    let addr = KERNEL + (8 + turn % 32) * SLOT;
+                    let range = init_mm.grow(addr, PAGE_SIZE).expect("a free slot");
+                    // SAFETY: nobody uses the range, and nothing is mapped in it.
+                    unsafe { init_mm.reclaim(range, |_, _| ()) }.expect("heap enough");
+                    // SAFETY: this thread plays CPU 1.
+                    unsafe { loaded.leave_mm(init_mm) };
+                    exit(init_mm, &child, ExitStatus::Exited(0), first.process());
+                    drop(child);
+                    while reap(init_mm, parent.process(), |_| true).is_some() {}
+                    cpu.rcu().quiesce();
+                    turn += 1;
+                    begun.store(true, Ordering::Release);
+                }
+                exit(init_mm, &parent, ExitStatus::Exited(0), first.process());
+                drop(parent);
+                while reap(init_mm, first.process(), |child| child.live_threads() == 0).is_some() {}
+            });
+            while !begun.load(Ordering::Acquire) {
+                std::hint::spin_loop();
+            }
+            let result = attempt();
+            over.store(true, Ordering::Release);
+            result
+        })
+    }
+
     fn exit(&self, task: &TaskRef<Kernel>) {
         exit(self.world.init_mm(), task, ExitStatus::Exited(0), self.init.process());
     }
@@ -181,6 +250,9 @@ impl Ground {
 fn with_failure<T>(attempt: impl FnOnce() -> T) -> (T, bool) {
     let failing = env::var(FAILING).expect("in a process that is to try it");
     LEFT.set(Some(failing.parse().expect("a number")));
+    if env::var(PLANTED).is_ok_and(|name| name == "infallible-allocation") {
+        drop(std::hint::black_box(Box::new([0_u8; 100])));
+    }
     let value = attempt();
     let all_succeeded = LEFT.take().is_some();
     (value, all_succeeded)
@@ -235,6 +307,7 @@ fn for_each_allocation(typed_at_least: usize, attempt: impl FnOnce()) {
         }
     }
     println!("{test}\n  typed: {typed:#?}\n  aborted: {aborted:#?}");
+    println!("covered {} allocations from the heap refused", typed.len() + aborted.len());
     assert!(typed.len() >= typed_at_least, "{typed:?}");
     for site in aborted {
         assert!(INFALLIBLE.iter().any(|known| site.contains(known)), "new and infallible: {site}");
@@ -269,14 +342,18 @@ fn is_lack_of_heap(error: &ForkError<NoError>) -> bool {
         ForkError::NewMm(error) => is_lack_of_mm(error),
         ForkError::Pid(error) => matches!(error, PidError::NoMemory { .. }),
         ForkError::Join(error) => matches!(error, JoinError::OutOfHeap(_)),
-        ForkError::OutOfHeap(_) => true,
+        ForkError::OutOfHeap(_) | ForkError::CopyMm(ForkMmError::OutOfHeap(_)) => true,
         _ => false,
     }
 }
 
+fn is_lack_for_vmas(error: &VmaError) -> bool {
+    matches!(error, VmaError::OutOfHeap(_))
+}
+
 fn attempt_fork(args: &CloneArgs) {
     let ground = Ground::new();
-    if let Some(child) = expect(|| ground.fork(args), is_lack_of_heap) {
+    if let Some(child) = ground.in_company(|| expect(|| ground.fork(args), is_lack_of_heap)) {
         ground.reap(&child);
     }
     ground.end();
@@ -428,9 +505,161 @@ fn an_exec() {
             LoadError::Elf(error) => matches!(error, ElfError::OutOfMemory { .. }),
             LoadError::Stack(error) => matches!(error, StackError::OutOfMemory { .. }),
             LoadError::NewMm(error) => is_lack_of_mm(error),
+            LoadError::MapSegment(error) | LoadError::MapStack(error) => is_lack_for_vmas(error),
             _ => false,
         });
         drop(image);
+        ground.end();
+    });
+}
+
+fn vma(first: u64, pages: u64) -> Vma<HostFile> {
+    let range = first..first + pages * PAGE_SIZE;
+    Vma::new(range, RW, VmaFlags::empty(), Backing::Anonymous).expect("whole pages")
+}
+
+/// An edit of the first process's VMAs, which are 16 single pages a MiB apart from each other, and are as they were when it is refused.
+fn attempt_edit(edit: impl FnOnce(&Ground) -> Result<(), VmaError>) {
+    let ground = Ground::new();
+    let picture = || {
+        let mm = ground.init.mm().expect("a user task");
+        let user = mm.user();
+        user.vmas().iter().map(|vma| (vma.range(), vma.prot())).collect::<Vec<_>>()
+    };
+    let before = picture();
+    if ground.in_company(|| expect(|| edit(&ground), is_lack_for_vmas)).is_none() {
+        assert_eq!(picture(), before, "a refused edit left traces");
+    }
+    ground.end();
+}
+
+#[test]
+fn an_mmap() {
+    for_each_allocation(1, || {
+        attempt_edit(|ground| ground.init.mm().expect("a task").user().mmap(vma(40 << 20, 3)));
+    });
+}
+
+#[test]
+fn an_mmap_over_others() {
+    for_each_allocation(2, || {
+        attempt_edit(|ground| {
+            let mm = ground.init.mm().expect("a user task");
+            mm.user().mmap_fixed(&mm, vma(2 << 20, 1 << 10))
+        });
+    });
+}
+
+#[test]
+fn a_munmap() {
+    for_each_allocation(1, || {
+        attempt_edit(|ground| {
+            let mm = ground.init.mm().expect("a user task");
+            mm.user().munmap(&mm, 1 << 20..5 << 20)
+        });
+    });
+}
+
+#[test]
+fn an_mprotect() {
+    for_each_allocation(2, || {
+        attempt_edit(|ground| {
+            let mm = ground.init.mm().expect("a user task");
+            mm.user().mprotect(&mm, 1 << 20..(1 << 20) + PAGE_SIZE, Prot::READ)
+        });
+    });
+}
+
+#[test]
+fn a_brk() {
+    for_each_allocation(1, || {
+        attempt_edit(|ground| {
+            let mm = ground.init.mm().expect("a user task");
+            let end = (1 << 20) + PAGE_SIZE;
+            mm.user().brk(&mm, end, end + 7 * PAGE_SIZE)
+        });
+    });
+}
+
+#[test]
+fn a_stack_that_grows() {
+    for_each_allocation(1, || {
+        let ground = Ground::new();
+        let mm = ground.init.mm().expect("a user task");
+        let top = 64 << 20;
+        let stack = top - PAGE_SIZE..top;
+        let stack = Vma::new(stack, RW, VmaFlags::GROWS_DOWN, Backing::Anonymous);
+        mm.user().mmap(stack.expect("a page")).expect("free addresses");
+        let touch = || mm.user().fault(&mm, top - 3 * PAGE_SIZE, Access::Write).map(drop);
+        expect(touch, |error| matches!(error, FaultError::OutOfHeap { .. }));
+        drop(mm);
+        ground.end();
+    });
+}
+
+/// A range of one page in slot 3, with the page mapped.
+fn mapped(ground: &Ground) -> SyncedRange {
+    let init_mm = ground.world.init_mm();
+    let addr = KERNEL + 3 * SLOT;
+    let range = init_mm.grow(addr, PAGE_SIZE).expect("a free slot");
+    let frame = ground.world.frames().alloc().expect("frames enough");
+    init_mm.map_kernel(&range, addr, frame, RW).expect("a free page");
+    range
+}
+
+fn give_back(ground: &Ground, range: SyncedRange) {
+    let frames = ground.world.frames();
+    // SAFETY: nobody uses the range; each frame is handed over once and was allocated for it.
+    unsafe { ground.world.init_mm().reclaim(range, |_, frame| frames.put(frame)) }
+        .expect("heap enough");
+}
+
+#[test]
+fn a_growth() {
+    for_each_allocation(1, || {
+        let ground = Ground::new();
+        let grow = || ground.world.init_mm().grow(KERNEL + 2 * SLOT, 3 * SLOT);
+        let is_lack =
+            |error: &GrowError| matches!(error, GrowError::Populate(PopulateError::OutOfHeap(_)));
+        if let Some(range) = ground.in_company(|| expect(grow, is_lack)) {
+            give_back(&ground, range);
+        }
+        ground.end();
+    });
+}
+
+#[test]
+fn a_replacement() {
+    for_each_allocation(2, || {
+        let ground = Ground::new();
+        let mut range = mapped(&ground);
+        let addr = range.start();
+        let replace = || ground.world.init_mm().replace(&mut range, addr, Replacement::Move);
+        let is_lack = |error: &ReplaceError| matches!(error, ReplaceError::OutOfHeap(_));
+        ground.in_company(|| expect(replace, is_lack));
+        give_back(&ground, range);
+        ground.end();
+    });
+}
+
+#[test]
+fn a_reclaim() {
+    for_each_allocation(2, || {
+        let ground = Ground::new();
+        let range = mapped(&ground);
+        let frames = ground.world.frames();
+        let init_mm = ground.world.init_mm();
+        let (result, all_succeeded) = ground.in_company(|| {
+            // SAFETY: nobody uses the range; each frame is handed over once and was allocated for it.
+            with_failure(|| unsafe { init_mm.reclaim(range, |_, frame| frames.put(frame)) })
+        });
+        match result {
+            Ok(()) => assert!(all_succeeded, "an allocation failed and nobody said so"),
+            Err(error) => {
+                assert!(matches!(error.source, ReplaceError::OutOfHeap(_)), "{error}");
+                give_back(&ground, error.range);
+            }
+        }
         ground.end();
     });
 }

@@ -168,6 +168,16 @@ impl HostFrames {
         self.injection.stop();
     }
 
+    /// Makes this thread's allocation number `n` from now, the next being 0, fail, and no other. Other threads notice nothing.
+    pub fn fail_here_once_after(&self, n: u64) {
+        self.injection.fail_here_at(n);
+    }
+
+    /// Ends what [`HostFrames::fail_here_once_after`] began, and tells whether that allocation came and was refused.
+    pub fn fail_here_never(&self) -> bool {
+        self.injection.stop_here()
+    }
+
     fn check_zero(&self, frame: Frame) -> Result<(), WrittenAfterFree> {
         // SAFETY: the frame's own bytes, and it is free: who writes to them now is what is looked for.
         if unsafe { self.bytes(frame).as_ref() } == &[0; PAGE] {

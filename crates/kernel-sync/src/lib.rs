@@ -17,9 +17,11 @@ mod lock;
 mod magazines;
 mod rcu;
 mod rcu_arc;
+mod try_box;
 
 pub use barrier::{cpu_relax, smp_mb};
 pub use lock::{Mutex, MutexGuard};
 pub use magazines::Magazines;
 pub use rcu::Rcu;
 pub use rcu_arc::{OutOfHeap, RcuArc};
+pub use try_box::try_box;

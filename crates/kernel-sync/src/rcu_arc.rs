@@ -5,13 +5,12 @@
 //! join the two, and is not to be had without aborting on an exhausted heap; Linux has this shape
 //! in `mm_count` and in `put_task_struct_rcu_user`.
 
-use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
 use core::ops::Deref;
 use core::ptr::NonNull;
 
-use crate::Rcu;
 use crate::atomic::{AtomicUsize, Ordering, fence};
+use crate::{Rcu, try_box};
 
 /// The heap had no room for an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,12 +54,8 @@ impl<T: Send + Sync, R: Rcu> RcuArc<T, R> {
     ///
     /// [`OutOfHeap`]; `value` is dropped.
     pub fn try_new(value: T) -> Result<Self, OutOfHeap> {
-        let layout = Layout::new::<Counted<T>>();
-        // SAFETY: the layout is not empty, a count is in it.
-        let memory = unsafe { alloc(layout) }.cast::<Counted<T>>();
-        let object = NonNull::new(memory).ok_or(OutOfHeap { bytes: layout.size() })?;
-        // SAFETY: freshly allocated for exactly this type.
-        unsafe { object.write(Counted { references: AtomicUsize::new(1), value }) };
+        let object = try_box(Counted { references: AtomicUsize::new(1), value })?;
+        let object = NonNull::from(Box::leak(object));
         // INVARIANT: the count of one is this reference's.
         Ok(Self { object, rcu: core::marker::PhantomData })
     }
@@ -176,7 +171,7 @@ unsafe impl<T: Send> Send for Doomed<T> {}
 
 impl<T> Doomed<T> {
     fn free(self) {
-        // SAFETY: allocated in `try_new` with this layout from the global allocator; no reference
+        // SAFETY: a box in `try_new`; no reference
         // is left, none can be made from zero, and every section that found it has ended.
         drop(unsafe { Box::from_raw(self.0.as_ptr()) });
     }

@@ -95,7 +95,9 @@ fn resolve(address: u64, access: Access) -> Result<(), Info> {
             Ok(_) => return Ok(()),
             Err(FaultError::Denied { .. }) => return Err(segv(SEGV_ACCERR)),
             Err(FaultError::Object { .. }) => return Err(signal(Signal::BUS, BUS_ADRERR)),
-            Err(FaultError::OutOfFrames { .. } | FaultError::Map(_)) => {
+            Err(
+                FaultError::OutOfFrames { .. } | FaultError::OutOfHeap { .. } | FaultError::Map(_),
+            ) => {
                 page_cache::shrink();
                 // What others have freed may come back after a grace period.
                 rcu::flush();

@@ -1,5 +1,6 @@
 //! Demand paging: what a page shows is found when it is first touched, and copied when it is first stored to.
 
+use kernel_sync::OutOfHeap;
 use thiserror::Error;
 
 use super::pages::Pages;
@@ -102,6 +103,14 @@ pub enum FaultError {
         /// What the allocator said.
         source: OutOfFrames,
     },
+    /// No heap for the VMA of a stack that grows. The fault can be tried again when memory has been freed.
+    #[error("stack at {addr:#x}: {source}")]
+    OutOfHeap {
+        /// The address.
+        addr: u64,
+        /// How much was asked for.
+        source: OutOfHeap,
+    },
     /// The page tables do not take the page: no frame for a table, or a frame out of reach.
     #[error(transparent)]
     Map(#[from] MapError),
@@ -146,6 +155,7 @@ impl<K: Kernel> UserSpace<K> {
         self.vmas.grow_down(addr, STACK_GUARD_GAP, STACK_MAX).map_err(|error| match error {
             VmaError::StackLimit { len, max_len } => FaultError::StackLimit { addr, len, max_len },
             VmaError::GuardGap { below, .. } => FaultError::StackGuard { addr, below },
+            VmaError::OutOfHeap(source) => FaultError::OutOfHeap { addr, source },
             _ => FaultError::NotMapped { addr },
         })
     }

@@ -2,6 +2,7 @@
 
 use core::ops::ControlFlow;
 
+use kernel_sync::OutOfHeap;
 use thiserror::Error;
 
 use super::UserSpace;
@@ -27,6 +28,9 @@ pub enum ForkMmError {
     /// No frame for one of the child's tables.
     #[error("fork: {0}")]
     Map(#[from] MapError),
+    /// No heap for the child's set of VMAs.
+    #[error("fork: VMAs: {0}")]
+    OutOfHeap(#[from] OutOfHeap),
 }
 
 impl<K: Kernel> NewMm<K> {
@@ -55,7 +59,8 @@ impl<K: Kernel> UserSpace<K> {
     ///
     /// # Errors
     ///
-    /// [`ForkMmError::Map`] and [`ForkMmError::Shared`] when a frame is missing; this user half is then empty.
+    /// [`ForkMmError::Map`] and [`ForkMmError::Shared`] when a frame is missing, [`ForkMmError::OutOfHeap`] without heap for
+    /// the VMAs; this user half is then empty.
     ///
     /// # Panics
     ///
@@ -69,7 +74,7 @@ impl<K: Kernel> UserSpace<K> {
         self.exit_mmap(mm);
         let mut from = Pages::new(parent, parent_mm);
         let mut to = Pages::new(self, mm);
-        self.vmas = parent.vmas.fork_copy();
+        self.vmas = parent.vmas.fork_copy()?;
         // Dropped on every way out: what has lost the right to store is flushed even if the copy
         // fails. Otherwise the next fork would find it lost, and not know that a TLB still has it.
         let mut gather = Gather::new(parent_mm);

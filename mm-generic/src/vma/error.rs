@@ -2,6 +2,8 @@
 
 use core::ops::Range;
 
+use kernel_sync::OutOfHeap;
+
 /// Why a VMA could not be made, or a set of VMAs could not be edited; the set is as it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VmaError {
@@ -85,4 +87,7 @@ pub enum VmaError {
         /// How many the set may hold.
         limit: usize,
     },
+    /// No heap for the edit. Even one that only takes away needs some, for what it hands back.
+    #[error("VMAs: {0}")]
+    OutOfHeap(#[from] OutOfHeap),
 }

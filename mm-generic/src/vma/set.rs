@@ -1,8 +1,9 @@
 //! The set of VMAs: looking up, mapping, unmapping and changing rights.
 
-use alloc::collections::BTreeMap;
 use alloc::vec::{self, Vec};
 use core::ops::{Deref, Range};
+
+use kernel_sync::OutOfHeap;
 
 use super::area::check_range;
 use super::{Vma, VmaError, VmaFlags};
@@ -17,7 +18,7 @@ pub const DEFAULT_MAX_MAP_COUNT: usize = 65530;
 /// Page tables may still map pages there as before, and TLBs may hold the translations. Zap or
 /// rewrite the entries and flush before the owner's lock is dropped.
 #[must_use = "page tables may still map these pages as they were before"]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Pieces<B>(Vec<Vma<B>>);
 
 impl<B> Default for Pieces<B> {
@@ -48,10 +49,14 @@ impl<B> IntoIterator for Pieces<B> {
 ///
 /// `B` is the kernel's handle for an object that backs mappings, usually a counted reference to a
 /// file; two handles are equal when they mean the same object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// The VMAs lie one behind the other in memory: a look-up is a binary search, fork's copy one allocation, and an edit moves
+/// what lies above it, 4 MiB at most with Linux's default limit. A tree would not move anything, and `alloc` has none that can be refused memory
+/// for a node without aborting.
+#[derive(Debug, PartialEq, Eq)]
 pub struct VmaSet<B> {
-    /// Keyed by [`Vma::start`].
-    areas: BTreeMap<u64, Vma<B>>,
+    /// In address order.
+    areas: Vec<Vma<B>>,
     limits: Range<u64>,
     max_map_count: usize,
     mapped: u64,
@@ -81,7 +86,7 @@ impl<B> VmaSet<B> {
         // The limits are a constant of the geometry, so a bad value is a bug of the kernel and not
         // a condition that a caller could handle.
         assert!(check_range(&limits).is_ok(), "user limits {limits:#x?} are not whole pages");
-        Self { areas: BTreeMap::new(), limits, max_map_count, mapped: 0 }
+        Self { areas: Vec::new(), limits, max_map_count, mapped: 0 }
     }
 
     /// Returns the user addresses that VMAs may cover, in bytes.
@@ -107,7 +112,7 @@ impl<B> VmaSet<B> {
 
     /// Iterates over the VMAs in address order.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Vma<B>> + ExactSizeIterator {
-        self.areas.values()
+        self.areas.iter()
     }
 
     /// Returns the VMA that covers `addr`, which need not be on a page boundary.
@@ -119,26 +124,26 @@ impl<B> VmaSet<B> {
 
     /// Returns the highest VMA that starts at `addr` or below.
     pub(super) fn at_or_below(&self, addr: u64) -> Option<&Vma<B>> {
-        self.areas.range(..=addr).next_back().map(|(_, vma)| vma)
+        let above = self.areas.partition_point(|vma| vma.start() <= addr);
+        self.areas[..above].last()
     }
 
     /// Returns the lowest VMA that starts at `addr` or above.
     pub(super) fn at_or_above(&self, addr: u64) -> Option<&Vma<B>> {
-        self.areas.range(addr..).next().map(|(_, vma)| vma)
+        self.areas.get(self.areas.partition_point(|vma| vma.start() < addr))
     }
 
-    /// Iterates over the VMAs that overlap `range` or end or start right beside it.
-    fn touching(&self, range: &Range<u64>) -> impl Iterator<Item = &Vma<B>> {
-        let start = range.start;
-        let before = self.areas.range(..start).next_back().map(|(_, vma)| vma);
-        let others = self.areas.range(start..=range.end).map(|(_, vma)| vma);
-        before.into_iter().filter(move |vma| vma.end() >= start).chain(others)
+    /// Returns the places of the VMAs that overlap `range` or end or start right beside it.
+    fn touching(&self, range: &Range<u64>) -> Range<usize> {
+        let first = self.areas.partition_point(|vma| vma.end() < range.start);
+        first..self.areas.partition_point(|vma| vma.start() <= range.end)
     }
 
     /// Iterates over the VMAs that share at least a page with `range`.
     pub(super) fn overlapping(&self, range: &Range<u64>) -> impl Iterator<Item = &Vma<B>> {
         let Range { start, end } = *range;
-        self.touching(range).filter(move |vma| vma.start() < end && start < vma.end())
+        let touching = &self.areas[self.touching(range)];
+        touching.iter().filter(move |vma| vma.start() < end && start < vma.end())
     }
 
     /// Refuses a range that is not within the user addresses.
@@ -162,6 +167,7 @@ impl<B: Clone + PartialEq> VmaSet<B> {
     /// - [`VmaError::OutsideUser`]: it is not within the limits.
     /// - [`VmaError::Overlap`]: something is mapped there.
     /// - [`VmaError::TooMany`]: the set is full, and no neighbour takes the VMA in.
+    /// - [`VmaError::OutOfHeap`]: there is no heap for the edit.
     pub fn insert(&mut self, vma: Vma<B>) -> Result<(), VmaError> {
         let range = vma.range();
         self.check_limits(&range)?;
@@ -180,6 +186,7 @@ impl<B: Clone + PartialEq> VmaSet<B> {
     ///
     /// - [`VmaError::OutsideUser`]: it is not within the limits.
     /// - [`VmaError::TooMany`]: the set would hold too many VMAs.
+    /// - [`VmaError::OutOfHeap`]: there is no heap for the edit.
     pub fn replace(&mut self, vma: Vma<B>) -> Result<Pieces<B>, VmaError> {
         let range = vma.range();
         self.check_limits(&range)?;
@@ -193,6 +200,7 @@ impl<B: Clone + PartialEq> VmaSet<B> {
     /// - [`VmaError::Unaligned`], [`VmaError::Empty`]: the range does not consist of whole pages.
     /// - [`VmaError::OutsideUser`]: it is not within the limits.
     /// - [`VmaError::TooMany`]: a VMA would be split, and the set is full.
+    /// - [`VmaError::OutOfHeap`]: there is no heap for the edit, not even one that only takes away.
     pub fn remove(&mut self, range: Range<u64>) -> Result<Pieces<B>, VmaError> {
         check_range(&range)?;
         self.check_limits(&range)?;
@@ -211,10 +219,11 @@ impl<B: Clone + PartialEq> VmaSet<B> {
     /// - [`VmaError::OutsideUser`]: it is not within the limits.
     /// - [`VmaError::NotMapped`]: a page of the range is not mapped; the lowest one is named.
     /// - [`VmaError::TooMany`]: a VMA would be split, and the set is full.
+    /// - [`VmaError::OutOfHeap`]: there is no heap for the edit, not even one that only takes away.
     pub fn protect(&mut self, range: Range<u64>, prot: Prot) -> Result<Pieces<B>, VmaError> {
         check_range(&range)?;
         self.check_limits(&range)?;
-        let mut changed = Vec::new();
+        let mut changed = with_room(self.touching(&range).len())?;
         let mut covered = range.start;
         for vma in self.overlapping(&range) {
             if covered < vma.start() {
@@ -233,14 +242,17 @@ impl<B: Clone + PartialEq> VmaSet<B> {
 
     /// Returns the set that the child of a fork starts with: a copy without the VMAs that carry
     /// [`VmaFlags::DONT_COPY`] (Linux's `dup_mmap`).
-    #[must_use]
-    pub fn fork_copy(&self) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfHeap`].
+    pub fn fork_copy(&self) -> Result<Self, OutOfHeap> {
         let copied = |vma: &&Vma<B>| !vma.flags().contains(VmaFlags::DONT_COPY);
         // Leaving VMAs out leaves holes and brings no neighbours together: the copy is merged.
-        let areas: BTreeMap<_, _> =
-            self.iter().filter(copied).map(|vma| (vma.start(), vma.clone())).collect();
-        let mapped = areas.values().map(Vma::size).sum();
-        Self { areas, limits: self.limits.clone(), max_map_count: self.max_map_count, mapped }
+        let mut areas = with_room(self.iter().filter(copied).count())?;
+        areas.extend(self.iter().filter(copied).cloned());
+        let mapped = areas.iter().map(Vma::size).sum();
+        Ok(Self { areas, limits: self.limits.clone(), max_map_count: self.max_map_count, mapped })
     }
 
     /// Puts `middle` in the place of all that is mapped in `range`, merges what can be merged at
@@ -255,34 +267,44 @@ impl<B: Clone + PartialEq> VmaSet<B> {
     fn splice(
         &mut self,
         range: &Range<u64>,
-        middle: impl IntoIterator<Item = Vma<B>>,
+        middle: impl IntoIterator<Item = Vma<B>, IntoIter: ExactSizeIterator>,
     ) -> Result<Pieces<B>, VmaError> {
-        let before: Vec<u64> = self.touching(range).map(Vma::start).collect();
+        let middle = middle.into_iter();
+        let touching = self.touching(range);
+        let before = &self.areas[touching.clone()];
         // The first and the last can be the same VMA, which then sticks out at both ends.
-        let head = before.first().and_then(|at| self.areas[at].clipped(&(0..range.start)));
-        let tail = before.last().and_then(|at| self.areas[at].clipped(&(range.end..u64::MAX)));
-        let mut after: Vec<Vma<B>> = Vec::new();
+        let head = before.first().and_then(|vma| vma.clipped(&(0..range.start)));
+        let tail = before.last().and_then(|vma| vma.clipped(&(range.end..u64::MAX)));
+        let mut after: Vec<Vma<B>> = with_room(middle.len() + 2)?;
         for vma in head.into_iter().chain(middle).chain(tail) {
             if !after.last_mut().is_some_and(|previous| previous.absorb(&vma)) {
                 after.push(vma);
             }
         }
-
         if self.areas.len() - before.len() + after.len() > self.max_map_count {
             return Err(VmaError::TooMany { limit: self.max_map_count });
         }
+        let mut removed = with_room(before.len())?;
+        removed.extend(before.iter().filter_map(|vma| vma.clipped(range)));
+        let sizes = |vmas: &[Vma<B>]| vmas.iter().map(Vma::size).sum::<u64>();
+        let mapped = self.mapped - sizes(before) + sizes(&after);
+        reserve(&mut self.areas, after.len().saturating_sub(touching.len()))?;
 
-        // From here on nothing fails.
-        let mut removed = Vec::new();
-        for start in before {
-            let vma = self.areas.remove(&start).expect("the key was read from the map above");
-            self.mapped -= vma.size();
-            removed.extend(vma.clipped(range));
-        }
-        for vma in after {
-            self.mapped += vma.size();
-            self.areas.insert(vma.start(), vma);
-        }
+        // From here on nothing fails: the room is there.
+        self.mapped = mapped;
+        drop(self.areas.splice(touching, after));
         Ok(Pieces(removed))
     }
+}
+
+/// Makes an empty list with room for `len` elements.
+fn with_room<T>(len: usize) -> Result<Vec<T>, OutOfHeap> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(len).map_err(|_| OutOfHeap { bytes: len * size_of::<T>() })?;
+    Ok(list)
+}
+
+/// Makes room for `more` elements, and for later ones with them.
+fn reserve<T>(list: &mut Vec<T>, more: usize) -> Result<(), OutOfHeap> {
+    list.try_reserve(more).map_err(|_| OutOfHeap { bytes: (list.len() + more) * size_of::<T>() })
 }
