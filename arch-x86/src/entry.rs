@@ -21,6 +21,9 @@ pub const LARGE: u64 = 1 << 7;
 /// Instruction fetches are denied (64-bit entries, `EFER.NXE`).
 pub const NO_EXECUTE: u64 = 1 << 63;
 
+/// Not the MMU's: in an entry of the last level that is not present, a page is kept there that allows nothing.
+const KEPT: u64 = 1 << 8;
+
 /// The frame address in a 64-bit entry; a 32-bit one has the lower part of it.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
@@ -53,7 +56,28 @@ pub(crate) fn page<G: Geometry>(
     dirty: bool,
 ) -> Option<G::Word> {
     let used = if dirty { DIRTY | ACCESSED } else { 0 };
+    if user && prot.is_empty() {
+        return kept_page::<G>(frame, used);
+    }
     G::Word::from_u64(frame.phys() | PRESENT | rights::<G>(prot, user) | used)
+}
+
+/// An entry that holds a page of the user half for which no right is left (`PROT_NONE`).
+///
+/// It is not present. A present one without the user bit would do for user mode; the kernel, which may read
+/// whatever is present, would read the page when a program passes its address to a system call. A processor may speculate
+/// through an entry that is not present, to what its frame number says is in its cache (L1TF, CVE-2018-3620), so the
+/// number's bits are inverted, as in Linux (`protnone_mask`).
+fn kept_page<G: Geometry>(frame: Frame, used: u64) -> Option<G::Word> {
+    // What fits is inverted within the width of the entry.
+    G::Word::from_u64(frame.phys())?;
+    G::Word::from_u64(inverted::<G>(frame.phys()) | KEPT | used)
+}
+
+/// The bits of an address field, inverted.
+fn inverted<G: Geometry>(bits: u64) -> u64 {
+    // The mark of late init has all bits but the lowest.
+    !bits & ADDRESS & G::Word::UNSETTLED.to_u64()
 }
 
 /// An entry that maps a large page of the kernel half, in a table of level `depth`, the last but one.
@@ -66,21 +90,15 @@ pub(crate) fn large_page<G: Geometry>(frame: Frame, prot: Prot, dirty: bool) -> 
 
 /// A page entry of the user half with other rights, and everything else as it was.
 pub(crate) fn with_prot<G: Geometry>(entry: G::Word, prot: Prot) -> G::Word {
-    let kept = entry.to_u64() & !(WRITABLE | USER | NO_EXECUTE);
-    G::Word::from_u64(kept | rights::<G>(prot, true))
-        .expect("the frame fitted, and a geometry with a no-execute bit has room for it")
+    let Some(frame) = page_frame::<G>(entry) else { return entry };
+    let used = entry.to_u64() & (DIRTY | ACCESSED);
+    let fresh = page::<G>(frame, prot, true, false).expect("the frame fitted before");
+    G::Word::from_u64(fresh.to_u64() | used).expect("both bits are in every entry")
 }
 
 /// The bits that allow what `prot` says.
-///
-/// A user page without any right stays present, for it holds its frame, and loses the user bit.
-/// Linux clears the present bit and keeps one of its own; then the frame number must be inverted as
-/// well, because processors speculate through it (L1TF, CVE-2018-3620).
 fn rights<G: Geometry>(prot: Prot, user: bool) -> u64 {
-    let mut bits = 0;
-    if user && !prot.is_empty() {
-        bits |= USER;
-    }
+    let mut bits = if user { USER } else { 0 };
     if prot.contains(Prot::WRITE) {
         bits |= WRITABLE;
     }
@@ -102,11 +120,11 @@ pub(crate) enum Target {
 
 /// Follows an entry of a table of level `depth` (0 is the top).
 pub(crate) fn target<G: Geometry>(geometry: &G, depth: usize, entry: G::Word) -> Target {
-    let Some(frame) = frame(entry) else { return Target::Nothing };
     let levels = geometry.levels();
     if depth + 1 == levels.len() {
-        return Target::Page(frame);
+        return page_frame::<G>(entry).map_or(Target::Nothing, Target::Page);
     }
+    let Some(frame) = frame(entry) else { return Target::Nothing };
     if entry.to_u64() & LARGE == 0 {
         return Target::Table(frame);
     }
@@ -127,7 +145,13 @@ pub(crate) fn frame(entry: impl Word) -> Option<Frame> {
     if bits & PRESENT == 0 { None } else { Frame::at(bits & ADDRESS) }
 }
 
-/// What a present entry of the user half (`user`) or of the kernel half allows. Not for PAE's four.
+/// The frame of the page that an entry of the last level holds, present or kept without any right.
+pub(crate) fn page_frame<G: Geometry>(entry: G::Word) -> Option<Frame> {
+    let bits = entry.to_u64();
+    if bits & (PRESENT | KEPT) == KEPT { Frame::at(inverted::<G>(bits)) } else { frame(entry) }
+}
+
+/// What an entry of the user half (`user`) or of the kernel half allows. Not for PAE's four.
 pub(crate) fn prot<G: Geometry>(entry: G::Word, user: bool) -> Prot {
     let bits = entry.to_u64();
     if user && bits & USER == 0 {

@@ -188,6 +188,8 @@ const PROCESSES: &[&str] =
     &["hello", "statuses arrive", "pipes carry everything", "memory is copied on write", "goodbye"];
 /// What `affinity.c` prints.
 const AFFINITY: &[&str] = &["tasks run where they may"];
+/// What `bomb.c` prints.
+const BOMB: &[&str] = &["nobody got away"];
 /// What `shell.sh` prints.
 const SHELL: &[&str] =
     &["pipeline works", "substitution works", "background job works", "the bad program died alone"];
@@ -204,6 +206,7 @@ fn linux_programs(kernel: &Path, folder: &Path) -> Result<Vec<Case>, Box<dyn Err
     let segfault: &[&str] = &["/bin/processes", "segfault"];
     let shell: &[&str] = &["/bin/sh", "/shell.sh"];
     let affinity: &[&str] = &["/bin/affinity"];
+    let bomb: &[&str] = &["/bin/bomb", "guest"];
     let mut cases = Vec::new();
     for (name, library, arguments, expected) in [
         ("fork, exec, wait and pipes", Library::Glibc, processes, program(0, PROCESSES)),
@@ -211,10 +214,12 @@ fn linux_programs(kernel: &Path, folder: &Path) -> Result<Vec<Case>, Box<dyn Err
         ("segfault", Library::Glibc, segfault, program(139, &[])),
         ("busybox sh", Library::Glibc, shell, program(0, SHELL)),
         ("affinity", Library::Glibc, affinity, program(0, AFFINITY)),
+        ("signals outrun forks", Library::Glibc, bomb, program(0, BOMB)),
     ] {
         let mut archive = programs::root()?;
         archive.file("bin/processes", 0o755, programs::compile("processes", library, folder)?);
         archive.file("bin/affinity", 0o755, programs::compile("affinity", library, folder)?);
+        archive.file("bin/bomb", 0o755, programs::compile("bomb", library, folder)?);
         archive.file("shell.sh", 0o644, script.clone());
         programs::run_first(&mut archive, arguments);
         let initramfs = folder.join(format!("programs-{}.cpio", cases.len()));
@@ -281,7 +286,7 @@ fn guest_with(
 /// on the reference kernel.
 fn same_as_here(kernel: &Path, folder: &Path) -> Result<Vec<Case>, Box<dyn Error>> {
     let mut programs = Vec::new();
-    for name in ["signals", "waits", "memory"] {
+    for name in ["signals", "waits", "memory", "rights"] {
         for library in [Library::Glibc, Library::Musl] {
             let executable = programs::build(name, library, folder)?;
             programs.push((name, library.name(), executable));

@@ -42,7 +42,7 @@ fn take_page<G: Geometry>(cell: &Cell<G>) -> G::Word {
 
 /// What a last-level entry of the user half shows.
 fn leaf<G: Geometry>(entry: G::Word) -> Option<Leaf> {
-    let frame = entry::frame(entry)?;
+    let frame = entry::page_frame::<G>(entry)?;
     Some(Leaf { frame, prot: entry::prot::<G>(entry, true), dirty: entry::is_dirty(entry) })
 }
 
@@ -53,7 +53,7 @@ fn store_page<G: Geometry>(cell: &Cell<G>, entry: G::Word, addr: u64) -> Result<
         G::Word::compare_exchange(cell, G::Word::NONE, entry, Ordering::Release, Ordering::Relaxed);
     match stored {
         Ok(_) => Ok(()),
-        Err(found) => match entry::frame(found) {
+        Err(found) => match entry::page_frame::<G>(found) {
             Some(frame) => Err(MapError::Occupied { addr, frame }),
             None => Err(MapError::BadAddress { addr }),
         },

@@ -109,8 +109,11 @@ fn a_page_without_rights_keeps_its_contents<A: ArchPgd>(world: &World<A>) {
     process.assert_no_stale_tlb_entry();
     let (access, prot) = (Access::Read, Prot::empty());
     assert_eq!(process.load(base), Err(FaultError::Denied { addr: base, access, prot }));
-    let fault = process.translate(base, mmu::Access::USER_READ).unwrap_err();
-    assert_eq!((fault.level, fault.reason), (1, Reason::User));
+    // Not for the kernel either, which a program could make read the page for it.
+    for access in [mmu::Access::USER_READ, mmu::Access::KERNEL_READ, mmu::Access::KERNEL_WRITE] {
+        let fault = process.translate(base, access).unwrap_err();
+        assert_eq!((fault.level, fault.reason), (1, Reason::NotPresent));
+    }
     let child = process.fork();
     child.protect(base..base + PAGE, R);
     assert_eq!(child.load(base), Ok(0x77));

@@ -19,6 +19,8 @@ use x86_64::instructions::interrupts;
 pub mod restart {
     /// To be made again, unless a handler without SA_RESTART was called (`ERESTARTSYS`).
     pub const UNLESS_HANDLER_SAYS: i64 = -512;
+    /// To be made again (`ERESTARTNOINTR`).
+    pub const ALWAYS: i64 = -513;
     /// To be made again, unless any handler was called (`ERESTARTNOHAND`).
     pub const UNLESS_HANDLER: i64 = -514;
     /// As [`UNLESS_HANDLER`], with the deadline that it had (`ERESTART_RESTARTBLOCK`).
@@ -88,7 +90,10 @@ fn is_interrupted_call(frame: &TrapFrame) -> bool {
     frame.vector == vectors::SYSCALL
         && matches!(
             result,
-            restart::UNLESS_HANDLER_SAYS | restart::UNLESS_HANDLER | restart::UNTIL_DEADLINE
+            restart::UNLESS_HANDLER_SAYS
+                | restart::ALWAYS
+                | restart::UNLESS_HANDLER
+                | restart::UNTIL_DEADLINE
         )
 }
 
@@ -103,8 +108,11 @@ fn restart_call(frame: &mut TrapFrame) {
 
 fn call_handler(me: &Current, frame: &mut TrapFrame, info: Info, action: Action) {
     if is_interrupted_call(frame) {
-        let again = frame.rax as i64 == restart::UNLESS_HANDLER_SAYS
-            && action.flags.contains(ActionFlags::RESTART);
+        let again = match frame.rax as i64 {
+            restart::ALWAYS => true,
+            restart::UNLESS_HANDLER_SAYS => action.flags.contains(ActionFlags::RESTART),
+            _ => false,
+        };
         if again {
             restart_call(frame);
         } else {

@@ -8,6 +8,7 @@ use crate::os::tasks;
 use crate::rcu;
 use crate::sched::{Current, State, wake_if};
 use crate::task::process::{for_each_thread, leader_of};
+use crate::task::publication::without_publications;
 use crate::task::{Task, TaskRef};
 use alloc::vec::Vec;
 use files::Errno;
@@ -91,19 +92,18 @@ pub fn to_group(group: u32, info: Info) -> Result<(), Errno> {
 ///
 /// [`Errno::SRCH`] when none does.
 pub fn to_all(info: Info, fits: impl Fn(&Task) -> bool) -> Result<(), Errno> {
-    let mut targets = Vec::new();
-    {
-        let rcu = rcu::read_lock();
-        tasks().pids().for_each(&rcu, &mut |task| {
+    without_publications(|| {
+        let mut targets = Vec::new();
+        tasks().pids().for_each(&rcu::read_lock(), &mut |task| {
             if task.is_leader() && task.kind() == TaskKind::User && fits(task) {
                 targets.extend(leader_of(task.pid()));
             }
         });
-    }
-    for target in &targets {
-        to_process(target, info);
-    }
-    if targets.is_empty() { Err(Errno::SRCH) } else { Ok(()) }
+        for target in &targets {
+            to_process(target, info);
+        }
+        if targets.is_empty() { Err(Errno::SRCH) } else { Ok(()) }
+    })
 }
 
 /// Sends the running task a signal that it cannot evade: for an instruction that faulted.

@@ -1,6 +1,6 @@
 //! fork, vfork, clone, clone3.
 
-use super::{Answer, Call};
+use super::{Answer, Call, Failure};
 use crate::layout::USER_END;
 use crate::mm::user::read_u64;
 use crate::task::fork;
@@ -12,7 +12,7 @@ fn make(call: &Call<'_>, args: &CloneArgs) -> Answer {
     if args.flags.contains(CloneFlags::SETTLS) && args.tls >= USER_END {
         return Err(Errno::PERM.into());
     }
-    Ok(u64::from(fork(&call.me, args)?))
+    fork(&call.me, args)?.map(u64::from).ok_or(Failure::SignalFirst)
 }
 
 pub(super) fn fork_(call: &Call<'_>) -> Answer {

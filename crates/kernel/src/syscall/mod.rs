@@ -37,6 +37,8 @@ pub type Answer = Result<u64, Failure>;
 pub enum Failure {
     /// With an error.
     Errno(Errno),
+    /// By a signal, and it is made again whatever is done about that (`ERESTARTNOINTR`).
+    SignalFirst,
     /// By a signal, and it is made again unless the handler says otherwise (`ERESTARTSYS`).
     Interrupted,
     /// By a signal, and it is made again unless a handler was called (`ERESTARTNOHAND`).
@@ -71,6 +73,7 @@ impl Failure {
     fn to_return(self) -> u64 {
         let value = match self {
             Self::Errno(errno) => errno.to_return(),
+            Self::SignalFirst => restart::ALWAYS,
             Self::Interrupted => restart::UNLESS_HANDLER_SAYS,
             Self::InterruptedByHandler => restart::UNLESS_HANDLER,
             Self::InterruptedSleep => restart::UNTIL_DEADLINE,

@@ -4,6 +4,7 @@ use super::context::{FxState, Start, Thread};
 use super::limits::{self, INFINITY, Limits};
 use super::memory::MemoryData;
 use super::process::{ProcessData, data_of, leader_of};
+use super::publication::Publication;
 use super::{FileParts, FsContext, Name, NewParts, Parts, Process, Task, TaskRef, name_of};
 use crate::cpu::area::cpu_index;
 use crate::cpu::mask::CpuMask;
@@ -227,13 +228,13 @@ fn child_info(signal: Signal, child: &Process) -> Info {
 }
 
 /// Makes a child of the running task and lets it run; returns its id. With `VFORK`, when the child has let
-/// the mm go.
+/// the mm go. `None` if a signal came first: it is to be taken, and the call to be made again.
 ///
 /// # Errors
 ///
 /// `EINVAL` for flags that do not go together or that this kernel lacks, `EAGAIN` without a pid or above
 /// a limit, `ENOMEM`.
-pub fn fork(me: &Current, args: &CloneArgs) -> Result<u32, Errno> {
+pub fn fork(me: &Current, args: &CloneArgs) -> Result<Option<u32>, Errno> {
     let unsupported = CloneFlags::PIDFD
         | CloneFlags::NEWNS
         | CloneFlags::NEWCGROUP
@@ -246,7 +247,10 @@ pub fn fork(me: &Current, args: &CloneArgs) -> Result<u32, Errno> {
     if args.flags.intersects(unsupported) {
         return Err(Errno::INVAL);
     }
-    let child = copy_process(init_mm(), me, args, cpu_index()).map_err(|error| match error {
+    let Some(publication) = Publication::begin(me.parts()) else { return Ok(None) };
+    let child = copy_process(init_mm(), me, args, cpu_index());
+    drop(publication);
+    let child = child.map_err(|error| match error {
         ForkError::Flags(_) => Errno::INVAL,
         ForkError::Pid(_) | ForkError::Join(_) => Errno::AGAIN,
         ForkError::Parts(CopyError::Limit { .. }) => Errno::AGAIN,
@@ -261,7 +265,7 @@ pub fn fork(me: &Current, args: &CloneArgs) -> Result<u32, Errno> {
         let released = || child.has_released_mm().then_some(());
         let _ = sleep_until(&[&child.parts().vfork_done], Patience::UntilKilled, None, released);
     }
-    Ok(pid)
+    Ok(Some(pid))
 }
 
 /// Starts a thread of the kernel.

@@ -8,6 +8,7 @@ pub mod init;
 pub mod limits;
 pub mod memory;
 pub mod process;
+pub(crate) mod publication;
 mod robust;
 pub mod stack;
 
