@@ -4,7 +4,7 @@
 //! exception table sends it to the copy's end, which reports how much is missing. A page fault
 //! handler that can provide the page does so first, and the copy goes on.
 
-use crate::layout::USER_END;
+use crate::layout::{PAGE_SIZE, USER_END};
 use core::arch::global_asm;
 use thiserror::Error;
 
@@ -116,6 +116,21 @@ pub fn compare_exchange_u32(address: u64, expected: u32, new: u32) -> Result<u32
     } else {
         Err(BadAddress { address, len: LEN, copied: 0 })
     }
+}
+
+/// Returns how many of `len` bytes of user memory at `address` can be stored to, from the first one on.
+///
+/// For who must not take something that it cannot hand over. It may have changed by the next moment, when a thread of the
+/// program unmaps the memory.
+#[must_use]
+pub fn writable_len(address: u64, len: usize) -> usize {
+    let end = address.saturating_add(len as u64);
+    let mut at = address;
+    // Zero for zero: the page is brought in for a store, and keeps its contents.
+    while at < end && compare_exchange_u32(at & !3, 0, 0).is_ok() {
+        at = (at | (PAGE_SIZE - 1)) + 1;
+    }
+    (at.min(end) - address) as usize
 }
 
 /// Reads the word at `address` in the kernel half, if it is mapped.

@@ -156,7 +156,16 @@ fn read_pieces(call: &Call<'_>, pieces: &[Piece], at: At) -> Answer {
     for piece in pieces {
         let mut done = 0;
         while done < piece.len {
-            let len = (piece.len - done).min(CHUNK);
+            let mut len = (piece.len - done).min(CHUNK);
+            let to = piece.address.wrapping_add(done as u64);
+            if matches!(at, At::Offset) && file.queue().is_some() {
+                // What is taken out of a pipe or a terminal cannot be put back.
+                len = user::writable_len(to, len);
+                if len == 0 {
+                    let nothing: Failure = Errno::FAULT.into();
+                    return if total > 0 { Ok(total as u64) } else { Err(nothing) };
+                }
+            }
             let mut bytes = buffer(len)?;
             // Only the first piece waits; after that, what there is is enough.
             let result = match at {
@@ -173,7 +182,7 @@ fn read_pieces(call: &Call<'_>, pieces: &[Piece], at: At) -> Answer {
                 Err(_) if total > 0 => return Ok(total as u64),
                 Err(failure) => return Err(failure),
             };
-            let copied = copy_to_user(piece.address.wrapping_add(done as u64), &bytes[..read]);
+            let copied = copy_to_user(to, &bytes[..read]);
             if let Err(error) = copied {
                 return if total > 0 { Ok(total as u64) } else { Err(error.into()) };
             }

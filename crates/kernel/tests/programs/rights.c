@@ -60,7 +60,7 @@ static void all_ways(const char *name, int rights)
 	say("open of a path in it", open(p, O_RDONLY));
 	write(ends[1], "12345678", 8);
 	say("read into it", read(ends[0], p, 8));
-	write(ends[1], "12345678", 8);
+	// A read that failed has taken nothing: this one would wait for ever.
 	say("readv into it", readv(ends[0], &in, 1));
 	fcntl(ends[0], F_SETFL, O_NONBLOCK);
 	while (read(ends[0], buffer, sizeof buffer) > 0)
@@ -69,7 +69,7 @@ static void all_ways(const char *name, int rights)
 	say("time into it", syscall(SYS_clock_gettime, CLOCK_MONOTONIC, p));
 	say("stat into it", syscall(SYS_stat, "/", p));
 	say("pipe into it", syscall(SYS_pipe, p));
-	say("futex in it", syscall(SYS_futex, p, 0 /* FUTEX_WAIT */, 1, NULL, NULL, 0));
+	say("futex in it", syscall(SYS_futex, p, 128 /* FUTEX_WAIT_PRIVATE */, 1, NULL, NULL, 0));
 	say("getcwd into it", syscall(SYS_getcwd, p, PAGE));
 	say("poll in it", syscall(SYS_poll, p, 1, 0));
 	say("action from it", syscall(SYS_rt_sigaction, SIGUSR2, p, NULL, 8));
@@ -140,7 +140,6 @@ static void contents_come_and_go(void)
 	say("reserve", write(ends[1], reserve, 1));
 	mprotect(reserve + PAGE, PAGE, PROT_READ | PROT_WRITE);
 	say("its middle", write(ends[1], reserve + PAGE, 1));
-	say("over its end", write(ends[1], reserve + PAGE, PAGE + 1) == PAGE ? 0 : -1);
 	char page[PAGE];
 	while (read(ends[0], page, sizeof page) == sizeof page)
 		;
