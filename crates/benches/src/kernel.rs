@@ -7,6 +7,7 @@ use hosted::cpu::HostCpu;
 use hosted::frames::HostFrames;
 use hosted::kernel::Host;
 use hosted::mmu::{Access, MmuKind, translate};
+use hosted::walk::{ChosenWalk, Walk};
 use hosted::world::{Leftovers, World};
 use kernel_exec::exec_mmap::exec_mmap;
 use kernel_fork::args::CloneArgs;
@@ -26,7 +27,7 @@ use serde::Serialize;
 
 use crate::chosen::{Chosen, Scheme};
 use crate::crew::StartingLine;
-use crate::walk::{Bench, ChosenWalk, Walk};
+use crate::walk::Bench;
 
 /// Slots that are populated from boot on, about as many as Linux has: direct map, vmalloc, vmemmap, the
 /// kernel itself and a few small ones.
@@ -118,7 +119,7 @@ impl BenchKernel {
         let arch = Chosen::new(scheme, frames, cpus);
         let pid_max = u32::try_from(frames.total()).expect("at most 2^20 frames").max(1 << 15);
         let tasks = Tasks::new(pid_max, cpus).expect("memory for the task list");
-        let world: World<Bench> = World::boot(frames, 0, arch, ChosenWalk::new(walk, tasks, cpus));
+        let world: World<Bench> = World::boot(frames, 0, arch, ChosenWalk::new(walk, tasks));
         let cpu = world.cpu_online();
         let init_mm = world.init_mm();
         let half = init_mm.arch().kernel_half();

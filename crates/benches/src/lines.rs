@@ -19,7 +19,6 @@ use serde::Serialize;
 use crate::chosen::Scheme;
 use crate::compare::Plan;
 use crate::kernel::{BenchKernel, UserHalf};
-use crate::walk::Walk;
 
 /// What a scheme's fork and exit does to lines.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -76,7 +75,7 @@ pub fn be_traced(arguments: &str) -> Result<(), Box<dyn Error>> {
     let lives: u64 = lives.parse()?;
     let scheme = Scheme::ALL.into_iter().find(|scheme| scheme.name() == name);
     let scheme = scheme.ok_or("no such scheme")?;
-    let kernel = BenchKernel::boot(scheme, Walk::DEFAULT, 1 << 14, CPUS, UserHalf::OnePage);
+    let kernel = BenchKernel::boot(scheme, scheme.walk(), 1 << 14, CPUS, UserHalf::OnePage);
     let (turns, waits): (Vec<_>, Vec<_>) = (0..CPUS).map(|_| channel::<()>()).unzip();
     std::thread::scope(|scope| {
         for (cpu, wait) in waits.into_iter().enumerate() {

@@ -82,6 +82,18 @@ pub fn pin_to(cpu: usize) -> io::Result<()> {
     }
 }
 
+/// How often the host has taken the processor from the calling thread against its will; 0 where it does not say.
+#[must_use]
+pub fn involuntary_switches() -> u64 {
+    // SAFETY: all zeros is a value of this plain structure.
+    let mut usage = unsafe { MaybeUninit::<libc::rusage>::zeroed().assume_init() };
+    // SAFETY: the structure is the call's own.
+    match unsafe { libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage) } {
+        0 => usage.ru_nivcsw.unsigned_abs(),
+        _ => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

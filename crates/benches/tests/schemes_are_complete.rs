@@ -11,7 +11,7 @@ use std::thread;
 
 use benches::chosen::Scheme;
 use benches::kernel::{BenchKernel, GROWTHS, UserHalf};
-use benches::walk::Walk;
+use hosted::walk::Walk;
 
 /// CPUs that fork, exec and exit.
 const CPUS: usize = 2;
@@ -97,7 +97,8 @@ fn a_walk_over_the_list_of_mms_brings_every_slot_to_every_loaded_pgd() {
 /// What the tests above would see: the generation check without what `switch_mm` does for it.
 #[test]
 fn generation_check_without_its_hook_is_caught() {
-    let kernel = BenchKernel::boot(Scheme::Generation, Walk::DEFAULT, FRAMES, 1, UserHalf::OnePage);
+    let kernel =
+        BenchKernel::boot(Scheme::Generation, Walk::ThroughTasks, FRAMES, 1, UserHalf::OnePage);
     let cpu = kernel.grower();
     let (addr, frame) = kernel.grow_and_map(0);
     drop(cpu);

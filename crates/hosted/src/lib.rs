@@ -11,4 +11,5 @@ pub mod frames;
 pub mod kernel;
 pub mod mmu;
 pub mod tlb;
+pub mod walk;
 pub mod world;

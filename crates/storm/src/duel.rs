@@ -6,7 +6,7 @@
 //!
 //! A lost update needs a store that is still in its CPU's store buffer when the other CPU has done its
 //! load. So the lines that are loaded are brought into the caches first: the generation by `pgd_alloc`, the
-//! place on the task list by a walk that has nothing to do. The stores then have to wait for the
+//! place on the walkers' list by a walk that has nothing to do. The stores then have to wait for the
 //! other CPU's copies to go, and the loads wait for nothing.
 
 use std::hint::black_box;
@@ -119,7 +119,7 @@ impl<'a, S: Scheme> Duellist<'a, S> {
             return false;
         }
         let rcu = HostRcu::read_lock();
-        self.ground.world.tasks().for_each_published(&rcu, &mut |_mm| {});
+        self.ground.world.init_mm().walkers().for_each_published(&rcu, &mut |_mm| {});
         drop(rcu);
         if !self.meet(3 * number - 1) {
             return false;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
+use hosted::walk::Walk;
 use mutants::Mutant;
 
 /// CPUs as threads fork, exec and exit while the kernel grows, and every CPU checks what it sees.
@@ -37,6 +38,11 @@ pub(crate) struct Options {
     /// used; replace moves, splits and collapses them; reclaim takes them out again; mixed does all of it.
     #[arg(long, default_value = "mixed", value_name = "extend|replace|reclaim|mixed")]
     pub(crate) growth: Growth,
+
+    /// How growths of the late scheme find mms: over a list of them, or through tasks and CPUs [default: mms; tasks with
+    /// --mutant, some of which are about tasks].
+    #[arg(long, value_name = "mms|tasks")]
+    pub(crate) walk: Option<WalkChoice>,
 
     /// Seed of the random choices. Two runs with one seed choose the same, but do not interleave the same.
     #[arg(long, default_value_t = 1)]
@@ -116,6 +122,35 @@ impl FromStr for Growth {
             .ok_or_else(|| {
                 format!("no growth {name:?}; known are extend, replace, reclaim and mixed")
             })
+    }
+}
+
+/// A way to find mms, by the names of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WalkChoice(Walk);
+
+impl WalkChoice {
+    pub(crate) const fn walk(self) -> Walk {
+        self.0
+    }
+
+    pub(crate) const fn name_of(walk: Walk) -> &'static str {
+        match walk {
+            Walk::OverMms => "mms",
+            Walk::ThroughTasks => "tasks",
+        }
+    }
+}
+
+impl FromStr for WalkChoice {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        [Walk::OverMms, Walk::ThroughTasks]
+            .into_iter()
+            .find(|&walk| Self::name_of(walk) == name)
+            .map(Self)
+            .ok_or_else(|| format!("no walk {name:?}; known are mms and tasks"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::options::Options;
+use crate::options::{Options, WalkChoice};
 use crate::round::Outcome;
 use crate::schemes::Kind;
 
@@ -12,6 +12,8 @@ pub(crate) struct Report {
     scheme: &'static str,
     geometry: &'static str,
     growth: &'static str,
+    /// How walks find mms; the locked scheme has a list of its own.
+    walk: &'static str,
     cpus: usize,
     /// Seconds that the CPUs worked; booting, checking and shutting down is not in it.
     seconds: f64,
@@ -48,6 +50,11 @@ impl Report {
             scheme: kind.name(),
             geometry: options.geometry.name(),
             growth: options.growth.name(),
+            walk: if kind == Kind::Locked {
+                "pgd-list"
+            } else {
+                WalkChoice::name_of(options.walk(kind))
+            },
             cpus: options.cpus(),
             seconds,
             rounds,
@@ -133,6 +140,11 @@ pub(crate) fn print_table(options: &Options, reports: &[Report]) {
         print!("{:>26}", report.scheme);
     }
     println!("{}", if reports.len() == 2 { "     ratio" } else { "" });
+    print!("{:<16}", "walk");
+    for report in reports {
+        print!("{:>26}", report.walk);
+    }
+    println!();
     for (name, shown, figure) in ROWS {
         print!("{name:<16}");
         for report in reports {

@@ -5,14 +5,16 @@ use arch_x86::late::LateInit;
 use arch_x86::locked::Locked;
 use arch_x86::slots::Slots;
 use hosted::frames::HostFrames;
-use hosted::kernel::{Host, Scheme, With};
+use hosted::kernel::{Host, Scheme};
 use hosted::mmu::MmuKind;
 use hosted::tlb::SlotPlace;
+use hosted::walk::{ChosenWalk, Walk};
 use kernel_task::tasks::Tasks;
+use mm_generic::arch::ArchPgd;
 use mutants::{Mutant, MutantArch, MutantWalk};
 
 use crate::ground::Half;
-use crate::options::{Options, Shape};
+use crate::options::{Options, Shape, WalkChoice};
 use crate::round::Recipe;
 
 /// A scheme to be run.
@@ -61,28 +63,37 @@ fn with_geometry<G: Geometry, R: Run>(
     let slots = move |frames| {
         Slots::with_empty_reference(geometry, frames).expect("frames enough for a root")
     };
+    let walk = options.walk(kind);
     match kind {
         Kind::Late => {
             let arch = move |frames| LateInit::new(slots(frames));
-            run.run::<With<LateInit<G, HostFrames>>>(recipe(
-                options,
-                geometry,
-                mmu,
-                arch,
-                |tasks| tasks,
+            let walkers = move |tasks| ChosenWalk::new(walk, tasks);
+            run.run::<Walked<LateInit<G, HostFrames>>>(recipe(
+                options, geometry, mmu, arch, walkers,
             ))
         }
         Kind::Locked => {
             let arch = move |frames| Locked::new(slots(frames));
-            run.run::<With<Locked<G, HostFrames>>>(recipe(options, geometry, mmu, arch, |tasks| {
-                tasks
-            }))
+            let walkers = move |tasks| ChosenWalk::new(walk, tasks);
+            run.run::<Walked<Locked<G, HostFrames>>>(recipe(options, geometry, mmu, arch, walkers))
         }
         Kind::Mutant(mutant) => {
             let arch = move |frames| MutantArch::new(slots(frames), Some(mutant));
-            let walkers = move |tasks| MutantWalk::new(tasks, Some(mutant));
+            let walkers = move |tasks| MutantWalk::new(ChosenWalk::new(walk, tasks), Some(mutant));
             let recipe = recipe(options, geometry, mmu, arch, walkers);
             run.run::<Mutated<G>>(Recipe { mutant: Some(mutant), ..recipe })
+        }
+    }
+}
+
+impl Options {
+    /// How walks of a scheme find mms. A mutant that is about tasks shows where tasks are walked, and the others there as well.
+    /// The locked scheme has a list of its own and walks neither.
+    pub(crate) fn walk(&self, kind: Kind) -> Walk {
+        match kind {
+            Kind::Late => self.walk.map_or(Walk::OverMms, WalkChoice::walk),
+            Kind::Mutant(_) => self.walk.map_or(Walk::ThroughTasks, WalkChoice::walk),
+            Kind::Locked => Walk::ThroughTasks,
         }
     }
 }
@@ -124,14 +135,26 @@ fn recipe<S: Scheme>(
     }
 }
 
+/// The scheme of an architecture with the right walk, either of them.
+struct Walked<A>(std::marker::PhantomData<fn() -> A>);
+
+impl<A: ArchPgd> Scheme for Walked<A> {
+    type Arch = A;
+    type Walkers = ChosenWalk<Host<Self>>;
+
+    fn tasks(walkers: &Self::Walkers) -> &Tasks<Host<Self>> {
+        walkers.tasks()
+    }
+}
+
 /// The scheme of the mutants: a wrong architecture, a wrong walk, or neither and a wrong RCU.
 struct Mutated<G>(std::marker::PhantomData<fn() -> G>);
 
 impl<G: Geometry> Scheme for Mutated<G> {
     type Arch = MutantArch<G, HostFrames>;
-    type Walkers = MutantWalk<Tasks<Host<Self>>>;
+    type Walkers = MutantWalk<ChosenWalk<Host<Self>>>;
 
     fn tasks(walkers: &Self::Walkers) -> &Tasks<Host<Self>> {
-        walkers.right()
+        walkers.right().tasks()
     }
 }

@@ -6,7 +6,6 @@ use crate::chosen::Scheme;
 use crate::compare::Plan;
 use crate::kernel::{BenchKernel, UserHalf};
 use crate::pairs::Spread;
-use crate::walk::Walk;
 
 /// One scheme's growths over one number of mms.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -33,7 +32,7 @@ pub fn measure(plan: &Plan, mut progress: impl FnMut(&str)) -> Vec<Point> {
     let most = plan.mms.iter().copied().max().unwrap_or(1);
     let frames = FRAMES + most as usize;
     let mut kernels = Scheme::ALL
-        .map(|scheme| BenchKernel::boot(scheme, Walk::DEFAULT, frames, 1, UserHalf::Empty));
+        .map(|scheme| BenchKernel::boot(scheme, scheme.walk(), frames, 1, UserHalf::Empty));
     let mut points = Vec::new();
     for &mms in plan.mms {
         progress(&format!("growth over {mms} mms"));

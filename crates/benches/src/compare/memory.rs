@@ -5,7 +5,6 @@ use serde::Serialize;
 use crate::chosen::Scheme;
 use crate::crew::Crew;
 use crate::kernel::{BenchKernel, UserHalf, Work};
-use crate::walk::Walk;
 
 /// One scheme's memory, in frames of 4 KiB.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -33,7 +32,7 @@ pub fn measure() -> Vec<Point> {
 fn weigh(scheme: Scheme) -> Point {
     const MMS: u64 = 1000;
     const CPUS: usize = 2;
-    let mut kernel = BenchKernel::boot(scheme, Walk::DEFAULT, 1 << 14, CPUS, UserHalf::Empty);
+    let mut kernel = BenchKernel::boot(scheme, scheme.walk(), 1 << 14, CPUS, UserHalf::Empty);
     let before = kernel.frames_in_use();
     kernel.fill_up_to(1 + MMS);
     let frames_per_mm = (kernel.frames_in_use() - before) as f64 / MMS as f64;

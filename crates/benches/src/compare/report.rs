@@ -109,21 +109,23 @@ impl Report {
                 point.ratio.p75,
             );
         }
-        println!("\nforks on one CPU: microseconds, nobody growing | growths one after another");
-        println!("{:>8} {:>13} {:>8} {:>8} {:>9}", "mms", "", "median", "99.9 %", "longest");
+        println!(
+            "\nforks on one CPU, microseconds: median, 99.9 %, longest, longest that kept its processor"
+        );
         for point in &self.waits {
-            let (quiet, growing) = (point.quiet, point.growing);
+            let line = |forks: &waits::Forks| {
+                let [median, p999, longest, kept] =
+                    [forks.median, forks.p999, forks.longest, forks.longest_unpreempted]
+                        .map(|ns| ns / 1e3);
+                format!("{median:>6.2} {p999:>7.2} {longest:>8.1} {kept:>8.1}")
+            };
             println!(
-                "{:>8} {:>13} {:>8.2} {:>8.2} {:>9.1} | {:>8.2} {:>8.2} {:>9.1}  {} growths",
+                "{:>8} mms {:>13} nobody grows {} | {} growths {}",
                 point.mms,
                 point.scheme.name(),
-                quiet.median / 1e3,
-                quiet.p999 / 1e3,
-                quiet.longest / 1e3,
-                growing.median / 1e3,
-                growing.p999 / 1e3,
-                growing.longest / 1e3,
+                line(&point.quiet),
                 point.growths,
+                line(&point.growing),
             );
         }
     }

@@ -9,7 +9,6 @@ use crate::compare::Plan;
 use crate::crew::Crew;
 use crate::kernel::{BenchKernel, UserHalf, Work};
 use crate::pairs::Spread;
-use crate::walk::Walk;
 
 /// One scheme's figures at one place.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -38,7 +37,7 @@ const FRAMES: usize = 1 << 16;
 /// When a kernel does not end as it should.
 pub fn measure(plan: &Plan, cpus: usize, mut progress: impl FnMut(&str)) -> Vec<Point> {
     let most = plan.threads.iter().copied().max().unwrap_or(1);
-    let boot = |scheme| BenchKernel::boot(scheme, Walk::DEFAULT, FRAMES, most, UserHalf::OnePage);
+    let boot = |scheme| BenchKernel::boot(scheme, scheme.walk(), FRAMES, most, UserHalf::OnePage);
     let kernels = Scheme::ALL.map(boot);
     let mut points = Vec::new();
     std::thread::scope(|scope| {

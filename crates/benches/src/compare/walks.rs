@@ -1,9 +1,10 @@
 //! This project with its two ways to find mms: through tasks and CPUs, or over a list of mms.
 //!
-//! Both kernels run the same code, and choose at boot: see [`crate::walk`].
+//! Both kernels run the same code, and choose at boot: see [`hosted::walk`].
 
 use std::time::Duration;
 
+use hosted::walk::Walk;
 use serde::Serialize;
 
 use crate::chosen::Scheme;
@@ -11,7 +12,6 @@ use crate::compare::Plan;
 use crate::crew::Crew;
 use crate::kernel::{BenchKernel, UserHalf, Work};
 use crate::pairs::{Pairs, Spread};
-use crate::walk::Walk;
 
 /// Both at one place.
 #[derive(Debug, Clone, Copy, Serialize)]
