@@ -3,6 +3,7 @@
 //! A check says what it covered: interleavings, states, inputs. One that cannot run has failed: there is no
 //! skipping. docs/verification.md says which invariant each of them carries.
 
+mod mmu;
 mod spin;
 
 use std::error::Error;
@@ -21,7 +22,7 @@ pub(crate) struct Arguments {
     /// Print the names of the checks, one a line, and run nothing
     #[arg(long, conflicts_with_all = ["name", "only"])]
     list: bool,
-    /// Run only this part of the check: a test binary of loom, a configuration of spin
+    /// Run only this part of the check: a test binary of loom, a configuration of spin, a geometry of mmu
     #[arg(long, value_name = "PART", requires = "name")]
     only: Option<String>,
 }
@@ -36,8 +37,11 @@ struct Check {
     run: fn(only: Option<&str>) -> Verdict,
 }
 
-const CHECKS: &[Check] =
-    &[Check { name: "loom", run: loom::run }, Check { name: "spin", run: spin::run }];
+const CHECKS: &[Check] = &[
+    Check { name: "loom", run: loom::run },
+    Check { name: "spin", run: spin::run },
+    Check { name: "mmu", run: mmu::run },
+];
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if arguments.list {
