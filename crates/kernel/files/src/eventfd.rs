@@ -12,7 +12,7 @@ const MAX: u64 = u64::MAX - 1;
 /// Makes a counter that starts at `initial`. A read takes all of it, or with `semaphore` one.
 #[must_use]
 pub fn open<Q: WaitQueue>(initial: u64, semaphore: bool, flags: OpenFlags) -> Arc<OpenFile<Q>> {
-    let count = Count { value: initial.min(MAX), refused: false };
+    let count = Count { value: initial.min(MAX), refused: false, writes: 0 };
     let counter = Counter { count: Watched::<_, Q>::new(count), semaphore };
     OpenFile::stream(Box::new(counter), flags & OpenFlags::SETTABLE | OpenFlags::RDWR)
 }
@@ -22,6 +22,7 @@ struct Count {
     /// A write found no room for its number. Until a read, the counter then counts as full, or the
     /// writer would wait for something that poll says is there.
     refused: bool,
+    writes: u64,
 }
 
 impl Count {
@@ -33,6 +34,10 @@ impl Count {
 impl Level for Count {
     fn level(&self) -> u32 {
         u32::from(self.value > 0) | u32::from(self.is_writable()) << 1
+    }
+
+    fn arrivals(&self) -> u64 {
+        self.writes
     }
 }
 
@@ -73,6 +78,7 @@ impl<Q: WaitQueue> Stream<Q> for Counter<Q> {
         self.count.change(|count| match count.value.checked_add(added) {
             Some(sum) if sum <= MAX => {
                 count.value = sum;
+                count.writes += 1;
                 Ok(8)
             }
             _ => {
@@ -89,6 +95,10 @@ impl<Q: WaitQueue> Stream<Q> for Counter<Q> {
 
     fn queue(&self) -> Option<&Q> {
         Some(self.count.queue())
+    }
+
+    fn edges(&self) -> u64 {
+        self.count.edges()
     }
 }
 

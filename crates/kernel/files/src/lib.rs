@@ -17,6 +17,7 @@
 //! | pipe, pipe2; eventfd; socketpair     | [`pipe::pair`], [`eventfd::open`], [`pipe::duplex`]       |
 //! | console: input, ioctl, job control   | [`tty::Tty`]                                              |
 //! | poll, select, ppoll                  | [`OpenFile::poll`], [`OpenFile::queue`], [`Ready`]        |
+//! | epoll                                | [`epoll::Epoll`]                                          |
 //! | /proc                                | the kernel implements [`proc::ProcSource`]                |
 //! | struct stat, statx, dirent64, …      | [`abi`]                                                   |
 //!
@@ -58,6 +59,7 @@ extern crate alloc;
 
 pub mod abi;
 mod device;
+pub mod epoll;
 mod errno;
 pub mod eventfd;
 mod fd_table;

@@ -4,6 +4,7 @@
 //! a shell's children write their output one behind the other into the same file.
 
 use crate::abi::DirentWriter;
+use crate::epoll::Epoll;
 use crate::proc::{ProcNode, ProcSource};
 use crate::stream::Stream;
 use crate::tree::{DEVICE, FileSystem, Inode, Node, Place};
@@ -448,6 +449,21 @@ impl<Q: WaitQueue> OpenFile<Q> {
             Object::Stream(stream) => stream.queue(),
             _ => None,
         }
+    }
+
+    /// Returns how often there was news for who waits, see [`Stream::edges`].
+    #[must_use]
+    pub fn edges(&self) -> u64 {
+        match &self.object {
+            Object::Stream(stream) => stream.edges(),
+            _ => 0,
+        }
+    }
+
+    /// Returns the set of watched files, if this is one.
+    #[must_use]
+    pub fn epoll(&self) -> Option<&Arc<Epoll<Q>>> {
+        if let Object::Stream(stream) = &self.object { stream.epoll() } else { None }
     }
 
     /// Returns what fstat(2) reports.

@@ -3,6 +3,7 @@
 //! The kernel may add kinds of its own (a signalfd, a socket): it implements [`Stream`] and makes a
 //! description with [`OpenFile::stream`](crate::OpenFile::stream).
 
+use crate::epoll::Epoll;
 use crate::tty::Tty;
 use crate::{Errno, FileType, OpenFlags, Ready, WaitQueue};
 use alloc::boxed::Box;
@@ -49,6 +50,12 @@ pub trait Stream<Q: WaitQueue>: Send + Sync + 'static {
         None
     }
 
+    /// Returns how often there was news for who waits: bits of [`Stream::poll`] that came up, and arrivals. To be read
+    /// before those bits.
+    fn edges(&self) -> u64 {
+        0
+    }
+
     /// Returns the bytes that can be read now: `FIONREAD`. `None` if the question has no sense.
     fn available(&self) -> Option<usize> {
         None
@@ -61,6 +68,11 @@ pub trait Stream<Q: WaitQueue>: Send + Sync + 'static {
 
     /// Returns the terminal, if this is one.
     fn tty(&self) -> Option<&Arc<Tty<Q>>> {
+        None
+    }
+
+    /// Returns the set of watched files, if this is one.
+    fn epoll(&self) -> Option<&Arc<Epoll<Q>>> {
         None
     }
 

@@ -15,21 +15,41 @@ extern crate std;
 
 /// A queue that nobody sleeps on.
 #[derive(Debug)]
-pub(crate) struct Bell(AtomicUsize);
+pub(crate) struct Bell {
+    rings: AtomicUsize,
+    listeners: kernel_sync::Mutex<Vec<Arc<Bell>>>,
+}
 
 impl WaitQueue for Bell {
     fn new() -> Self {
-        Self(AtomicUsize::new(0))
+        Self { rings: AtomicUsize::new(0), listeners: kernel_sync::Mutex::new(Vec::new()) }
     }
 
     fn wake_all(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.rings.fetch_add(1, Ordering::Relaxed);
+        self.wake_listeners();
+    }
+
+    fn add_listener(&self, listener: &Arc<Self>) {
+        self.listeners.lock().push(listener.clone());
+    }
+
+    fn remove_listener(&self, listener: &Arc<Self>) {
+        let mut listeners = self.listeners.lock();
+        let place = listeners.iter().position(|other| Arc::ptr_eq(other, listener));
+        listeners.remove(place.expect("was added"));
+    }
+
+    fn wake_listeners(&self) {
+        for listener in &*self.listeners.lock() {
+            listener.wake_all();
+        }
     }
 }
 
 /// Returns how often the waiters of `file` were woken.
 pub(crate) fn rings(file: &OpenFile<Bell>) -> usize {
-    file.queue().expect("a file that can block").0.load(Ordering::Relaxed)
+    file.queue().expect("a file that can block").rings.load(Ordering::Relaxed)
 }
 
 /// The process that calls: it leads session 10.

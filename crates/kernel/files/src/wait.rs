@@ -46,11 +46,24 @@
 //! One queue serves all waiters of an object's end, for whatever bit: a waiter that was woken for
 //! another bit checks and sleeps again.
 //!
+//! # Listeners
+//!
+//! [`Epoll`](crate::epoll::Epoll) watches many files and is waited for at one place, its own queue. That queue listens to
+//! the queues of the files: who wakes one of those wakes it too. The argument above holds with "the queue"
+//! read as "the listening queue", because the listener is there before its waiters check.
+//!
+//! Edge-triggered waiting wants more than the bits: that bytes have come, although there were some. So each object
+//! counts its edges ([`OpenFile::edges`]): bits that came up, and arrivals that changed no bit. The latter are told to
+//! listeners only.
+//!
+//! [`OpenFile::edges`]: crate::OpenFile::edges
 //! [`Errno::AGAIN`]: crate::Errno::AGAIN
 //! [`OpenFlags::NONBLOCK`]: crate::OpenFlags::NONBLOCK
 //! [`OpenFile::poll`]: crate::OpenFile::poll
 
+use alloc::sync::Arc;
 use kernel_sync::Mutex;
+use kernel_sync::atomic::{AtomicU64, Ordering};
 
 /// A queue of tasks that wait for something to become ready. The kernel implements it.
 pub trait WaitQueue: Send + Sync + 'static {
@@ -60,12 +73,27 @@ pub trait WaitQueue: Send + Sync + 'static {
     /// Wakes everybody who is on the queue. Called without locks of this crate held, from process
     /// context. Cheap when the queue is empty: pipes call it with every change of readiness.
     fn wake_all(&self);
+
+    /// Lets `listener` be woken whenever this queue is, until [`WaitQueue::remove_listener`]. One that is added twice
+    /// has to be removed twice.
+    fn add_listener(&self, listener: &Arc<Self>);
+
+    /// Takes a listener off.
+    fn remove_listener(&self, listener: &Arc<Self>);
+
+    /// Wakes those who wait on the listeners, and not those who wait here.
+    fn wake_listeners(&self);
 }
 
 /// What can be ready, and in how many ways.
 pub(crate) trait Level {
     /// Returns one bit for each condition that somebody may wait for.
     fn level(&self) -> u32;
+
+    /// Returns a number that is another one after something has arrived.
+    fn arrivals(&self) -> u64 {
+        0
+    }
 }
 
 /// A state, its lock, and the queue on which its changes are announced: the one place where the rule
@@ -74,15 +102,22 @@ pub(crate) trait Level {
 pub(crate) struct Watched<T, Q> {
     state: Mutex<T>,
     queue: Q,
+    /// Changed under the lock, so that who sees a state has not missed the edges before it.
+    edges: AtomicU64,
 }
 
 impl<T: Level, Q: WaitQueue> Watched<T, Q> {
     pub(crate) fn new(state: T) -> Self {
-        Self { state: Mutex::new(state), queue: Q::new() }
+        Self { state: Mutex::new(state), queue: Q::new(), edges: AtomicU64::new(0) }
     }
 
     pub(crate) fn queue(&self) -> &Q {
         &self.queue
+    }
+
+    /// Returns how many edges there were: read before the state, one that comes in between counts as later.
+    pub(crate) fn edges(&self) -> u64 {
+        self.edges.load(Ordering::Acquire)
     }
 
     /// Looks at the state, or changes what no level depends on.
@@ -93,13 +128,19 @@ impl<T: Level, Q: WaitQueue> Watched<T, Q> {
     /// Changes the state, and wakes everybody if a bit of its level came up.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut state = self.state.lock();
-        let before = state.level();
+        let (before, arrivals) = (state.level(), state.arrivals());
         let result = change(&mut state);
-        let risen = state.level() & !before;
+        let has_risen = state.level() & !before != 0;
+        let has_arrived = state.arrivals() != arrivals;
+        if has_risen || has_arrived {
+            self.edges.fetch_add(1, Ordering::Release);
+        }
         // Who is woken takes this lock at once.
         drop(state);
-        if risen != 0 {
+        if has_risen {
             self.queue.wake_all();
+        } else if has_arrived {
+            self.queue.wake_listeners();
         }
         result
     }

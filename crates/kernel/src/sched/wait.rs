@@ -10,6 +10,7 @@ use super::tick::WakeUp;
 use crate::cpu::clock;
 use crate::sync::IrqMutex;
 use crate::task::TaskRef;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use kernel_sync::atomic::{AtomicUsize, Ordering};
 use thiserror::Error;
@@ -17,7 +18,10 @@ use thiserror::Error;
 /// Tasks that wait for the same thing.
 pub struct WaitQueue {
     waiters: IrqMutex<Vec<TaskRef>>,
-    /// Length of the list, for who wakes: nobody there is the usual case.
+    /// Queues that are woken with this one. Changed in process context only, so a handler never drops the last
+    /// reference to one.
+    listeners: IrqMutex<Vec<Arc<WaitQueue>>>,
+    /// Length of both lists, for who wakes: nobody there is the usual case.
     len: AtomicUsize,
 }
 
@@ -25,7 +29,11 @@ impl WaitQueue {
     /// Makes a queue that nobody waits on.
     #[must_use]
     pub const fn new() -> Self {
-        Self { waiters: IrqMutex::new(Vec::new()), len: AtomicUsize::new(0) }
+        Self {
+            waiters: IrqMutex::new(Vec::new()),
+            listeners: IrqMutex::new(Vec::new()),
+            len: AtomicUsize::new(0),
+        }
     }
 
     /// Wakes all who wait here. They look again at what they wait for.
@@ -39,19 +47,31 @@ impl WaitQueue {
         for task in self.waiters.lock().iter() {
             wake(task);
         }
+        self.wake_listeners();
+    }
+
+    /// Wakes those who wait on the listeners alone.
+    fn wake_listeners(&self) {
+        if self.len.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        // One below the other, and never in a circle (`files::epoll`).
+        for listener in self.listeners.lock().iter() {
+            listener.wake_all();
+        }
     }
 
     fn enter(&self, task: TaskRef) {
         let mut waiters = self.waiters.lock();
         waiters.push(task);
-        self.len.store(waiters.len(), Ordering::Relaxed);
+        self.len.fetch_add(1, Ordering::Relaxed);
     }
 
     fn leave(&self, task: &TaskRef) {
         let mut waiters = self.waiters.lock();
         let place = waiters.iter().position(|waiter| waiter.ptr_eq(task));
         let left = place.map(|place| waiters.swap_remove(place));
-        self.len.store(waiters.len(), Ordering::Relaxed);
+        self.len.fetch_sub(usize::from(left.is_some()), Ordering::Relaxed);
         drop(waiters);
         drop(left);
     }
@@ -157,5 +177,24 @@ impl files::WaitQueue for WaitQueue {
 
     fn wake_all(&self) {
         self.wake_all();
+    }
+
+    fn add_listener(&self, listener: &Arc<Self>) {
+        let mut listeners = self.listeners.lock();
+        listeners.push(listener.clone());
+        self.len.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove_listener(&self, listener: &Arc<Self>) {
+        let mut listeners = self.listeners.lock();
+        let place = listeners.iter().position(|other| Arc::ptr_eq(other, listener));
+        let removed = place.map(|place| listeners.swap_remove(place));
+        self.len.fetch_sub(usize::from(removed.is_some()), Ordering::Relaxed);
+        drop(listeners);
+        drop(removed);
+    }
+
+    fn wake_listeners(&self) {
+        self.wake_listeners();
     }
 }

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod clone;
+mod epoll;
 mod ids;
 mod info;
 mod io;

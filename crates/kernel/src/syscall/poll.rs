@@ -99,7 +99,12 @@ fn deadline(call: &Call<'_>, address: u64) -> Result<Option<u64>, Failure> {
 }
 
 /// Puts the mask at `address`, if there is one, in place of the thread's while `work` waits.
-fn with_mask(call: &Call<'_>, address: u64, size: u64, work: impl FnOnce() -> Answer) -> Answer {
+pub(super) fn with_mask(
+    call: &Call<'_>,
+    address: u64,
+    size: u64,
+    work: impl FnOnce() -> Answer,
+) -> Answer {
     if address == 0 {
         return work();
     }

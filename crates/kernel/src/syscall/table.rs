@@ -1,8 +1,8 @@
 //! Which number is which call. Source: Linux's `arch/x86/entry/syscalls/syscall_64.tbl`.
 
 use super::{
-    Answer, Call, affinity, clone, ids, info, io, memory, path, poll, process, signals, sync,
-    timers, times, unknown,
+    Answer, Call, affinity, clone, epoll, ids, info, io, memory, path, poll, process, signals,
+    sync, timers, times, unknown,
 };
 use crate::sched::schedule;
 use files::Errno;
@@ -140,6 +140,11 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         229 => times::clock_getres(c),
         230 => times::clock_nanosleep(c),
         231 => process::exit_group(a(0)),
+        // epoll_create: its size means nothing, but must not be 0.
+        213 if a(0) as i32 <= 0 => Err(Errno::INVAL.into()),
+        213 => epoll::create(c, 0),
+        232 => epoll::wait(c),
+        233 => epoll::control(c),
         234 => signals::tgkill(c),
         247 => process::waitid(c),
         257 => path::open(c, &path::at(c, 0)?, a(2), a(3)),
@@ -166,8 +171,10 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         }
         274 => ids::get_robust_list(c),
         280 => path::utimensat(c),
+        281 => epoll::pwait(c),
         285 => io::fallocate(c),
         290 => io::eventfd2(c),
+        291 => epoll::create(c, a(0)),
         292 => io::dup3(c),
         293 => io::pipe2(c),
         295 => io::preadv(c),
@@ -183,6 +190,7 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         435 => clone::clone3(c),
         436 => io::close_range(c),
         439 => path::access(&path::at(c, 0)?, a(2), a(3)),
+        441 => epoll::pwait2(c),
         // rseq: the C libraries ask and go on without.
         334 => Err(Errno::NOSYS.into()),
         number => unknown(number),

@@ -38,6 +38,10 @@ impl Level for Sockets {
         };
         of(0) | of(1) << 3
     }
+
+    fn arrivals(&self) -> u64 {
+        self.to[0].writes() + self.to[1].writes()
+    }
 }
 
 struct End<Q: WaitQueue> {
@@ -95,6 +99,10 @@ impl<Q: WaitQueue> Stream<Q> for End<Q> {
 
     fn queue(&self) -> Option<&Q> {
         Some(self.pair.queue())
+    }
+
+    fn edges(&self) -> u64 {
+        self.pair.edges()
     }
 
     fn available(&self) -> Option<usize> {

@@ -91,6 +91,10 @@ impl Level for State {
             // A writer to a fifo may wait for its first reader.
             | u32::from(self.readers != 0) << 4
     }
+
+    fn arrivals(&self) -> u64 {
+        self.ring.writes()
+    }
 }
 
 /// What one description refers to.
@@ -195,6 +199,10 @@ impl<Q: WaitQueue> Stream<Q> for End<Q> {
 
     fn queue(&self) -> Option<&Q> {
         Some(self.pipe.0.queue())
+    }
+
+    fn edges(&self) -> u64 {
+        self.pipe.0.edges()
     }
 
     fn available(&self) -> Option<usize> {

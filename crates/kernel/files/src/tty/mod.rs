@@ -304,6 +304,10 @@ impl<Q: WaitQueue> Stream<Q> for Arc<Tty<Q>> {
         Some(self.line.queue())
     }
 
+    fn edges(&self) -> u64 {
+        self.line.edges()
+    }
+
     fn available(&self) -> Option<usize> {
         Some(self.line.look(|line| line.available()))
     }
