@@ -87,7 +87,8 @@ fn with_geometry<G: Geometry, R: Run>(
 }
 
 impl Options {
-    /// How walks of a scheme find mms. A mutant that is about tasks shows where tasks are walked, and the others there as well.
+    /// How walks of a scheme find mms. A mutant that is about tasks shows where tasks are walked, and so do the others: over the list, the
+    /// task lock, taken between joining and late init, is the barrier that a mutant lacks.
     /// The locked scheme has a list of its own and walks neither.
     pub(crate) fn walk(&self, kind: Kind) -> Walk {
         match kind {
