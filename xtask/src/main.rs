@@ -12,6 +12,7 @@ mod initramfs;
 mod kernel_image;
 mod loom;
 mod mutants;
+mod mutation;
 mod no_std;
 mod package;
 mod programs;
@@ -51,6 +52,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Run every mutant of the protocol and write docs/mutants.md
     Mutants(mutants::Arguments),
+    /// Make every ordering, barrier and publication wrong, one at a time, and see what notices
+    Mutation(mutation::Arguments),
     /// Prove that no std is in the product crates
     NoStd(no_std::Arguments),
     /// Run the independent checks: model checkers, other people's MMU, this machine's cores
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::BootTest(arguments) => boot_test::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
+        Command::Mutation(arguments) => mutation::run(&arguments),
         Command::NoStd(arguments) => no_std::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::ZeroCost(arguments) => zero_cost::run(&arguments),

@@ -483,12 +483,37 @@ pub fn explore<A: ModelArch>(
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = preemptions;
     builder.max_branches = 100_000;
-    let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let executions = Arc::new(Executions::default());
     let counter = Arc::clone(&executions);
     builder.check(move || {
-        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        counter.begin();
         let world = Arc::new(World::<A>::new(mutant));
         body(&world);
     });
-    println!("{} executions", executions.load(std::sync::atomic::Ordering::Relaxed));
+    println!("{executions} executions");
+}
+
+/// The executions of a model so far; says in which one it failed.
+#[derive(Debug, Default)]
+pub(super) struct Executions(std::sync::atomic::AtomicUsize);
+
+impl Executions {
+    pub(super) fn begin(&self) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl std::fmt::Display for Executions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.load(std::sync::atomic::Ordering::Relaxed).fmt(f)
+    }
+}
+
+impl Drop for Executions {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Read by `cargo xtask mutation`.
+            println!("failed in execution {self}");
+        }
+    }
 }

@@ -28,6 +28,7 @@ use mm_generic::object::NoObject;
 use mm_generic::publish::NewMm;
 
 use super::frames::{ModelFrames, TINY_SLOT, Tiny};
+use super::kernel::Executions;
 use super::rcu::ModelRcu;
 
 /// A kernel whose walkers are the product's `Tasks`.
@@ -252,12 +253,12 @@ pub fn explore_tasks(preemptions: usize, body: impl Fn(&Arc<TaskWorld>) + Send +
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 100_000;
-    let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let executions = Arc::new(Executions::default());
     let counter = Arc::clone(&executions);
     builder.check(move || {
-        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        counter.begin();
         let world = Arc::new(TaskWorld::new());
         body(&world);
     });
-    println!("{} executions", executions.load(std::sync::atomic::Ordering::Relaxed));
+    println!("{executions} executions");
 }

@@ -1,0 +1,344 @@
+//! `cargo xtask mutation`: every ordering, barrier and publication of the protocol crates made wrong, one at a time.
+//!
+//! The list of what can be wrong is taken from the source (`mutation/sites.rs`). Nothing is rebuilt for a mutant: a copy of the workspace
+//! has all of them in it, each behind a number (`mutation/survey.rs`), is built once, and its tests run with one
+//! number after another. `--search` looks for what kills each mutant and writes `docs/mutation.md`; without it, each mutant is run
+//! against the killer that is recorded there. That fails when the list has changed, when a killer kills no more, and
+//! when a mutant survives that no `// MUTATION:` comment at its site gives a reason for.
+
+mod killers;
+mod sites;
+mod survey;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::Outcome;
+use crate::loom::root;
+use killers::{Killer, Suite, Verdict};
+use survey::{Project, Survey};
+use table::Fate;
+
+/// What to do with the mutants.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Print every mutant and run none
+    #[arg(long, conflicts_with = "search")]
+    list: bool,
+    /// Look for what kills each mutant, and write docs/mutation.md (long)
+    #[arg(long)]
+    search: bool,
+    /// Only mutants whose file, function or code contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Seconds that a test has to kill a mutant, in a search
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+}
+
+/// The protocol crates.
+fn product() -> Project {
+    Project {
+        root: root(),
+        crates: &[
+            "crates/kernel-sync",
+            "mm-generic",
+            "arch-x86",
+            "crates/kernel-task",
+            "kernel-fork",
+            "crates/kernel-exec",
+        ],
+        lowest: "kernel_sync",
+        runtime: include_str!("mutation/runtime_kernel.rs"),
+        others: &["crates/hosted", "crates/mutants", "tests-host", "README.md"],
+        left_out: &["crates/storm", "crates/zero-cost", "crates/benches", "xtask"],
+    }
+}
+
+/// The tests that may kill its mutants.
+const SUITES: &[Suite] = &[Suite {
+    loom: true,
+    packages: &["tests-host", "kernel-task"],
+    features: &["tests-host/pgd-init-late"],
+    tests: &["loom_protocol", "loom_tasks", "pid_loom", "epoch_loom", "mm_list_loom"],
+    // They run mutants of their own, and pass when those fail.
+    left_out: &[
+        "loom_protocol::the_mutants_are_right_but_for_their_mutation",
+        "loom_protocol::every_mutant_is_killed",
+        "epoch_loom::each_barrier_is_needed",
+        "mm_list_loom::joining_after_the_barrier_or_without_it_is_noticed",
+        "mm_list_loom::leaving_after_the_grace_period_is_noticed",
+    ],
+    target: "target/loom",
+}];
+
+/// Where the killers are recorded.
+const TABLE: &str = "docs/mutation.md";
+
+/// How long a recorded killer may take: many times what it takes.
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub(crate) fn run(arguments: &Arguments) -> Outcome {
+    let mut bench = Bench::new(product())?;
+    if arguments.list {
+        for mutant in &bench.survey.mutants {
+            println!(
+                "{}:{}: {}: `{}` {}",
+                mutant.file, mutant.line, mutant.function, mutant.code, mutant.mutation
+            );
+        }
+        println!("{} mutants", bench.survey.mutants.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    bench.build(SUITES)?;
+    let table = root().join(TABLE);
+    let only = arguments.only.as_deref();
+    let known = table::read(&fs::read_to_string(&table).unwrap_or_default())?;
+    if !arguments.search {
+        println!("{}", bench.check(&known, only)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let limit = Duration::from_secs(arguments.seconds);
+    let fates = bench.search(&known, only, limit, &|fates| {
+        // After each: a search takes long, and what it has found is kept when it is stopped.
+        fs::write(&table, table::written(&bench.survey.mutants, fates))
+    })?;
+    let is_open = |fate: &&Fate| matches!(fate, Fate::Survives | Fate::Unknown);
+    let open = fates.iter().filter(is_open).count();
+    if open > 0 {
+        return Err(format!("{open} mutants survive or have not been searched; see {TABLE}").into());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The mutants of a project and the tests of its mutated copy.
+struct Bench {
+    project: Project,
+    survey: Survey,
+    killers: Vec<Killer>,
+    /// Where the copy is.
+    copy: PathBuf,
+}
+
+impl Bench {
+    fn new(project: Project) -> Result<Self, Box<dyn Error>> {
+        let survey = Survey::of(&project)?;
+        let copy = project.root.join("target/mutation");
+        Ok(Self { project, survey, killers: Vec::new(), copy })
+    }
+
+    fn build(&mut self, suites: &[Suite]) -> Result<(), Box<dyn Error>> {
+        self.survey.write(&self.project, &self.copy)?;
+        for suite in suites {
+            self.killers.extend(suite.build(&self.project.root, &self.copy)?);
+        }
+        Ok(())
+    }
+
+    /// Mutant numbers of those that `only` is about.
+    fn chosen(&self, only: Option<&str>) -> Vec<usize> {
+        let is_chosen = |mutant: &sites::Mutant| {
+            only.is_none_or(|only| {
+                [&mutant.file, &mutant.function, &mutant.code].iter().any(|it| it.contains(only))
+            })
+        };
+        let mutants = self.survey.mutants.iter().enumerate();
+        mutants.filter(|(_, mutant)| is_chosen(mutant)).map(|(index, _)| index + 1).collect()
+    }
+
+    /// Runs each mutant against the killer that `known` names, and each such killer without a mutant.
+    fn check(
+        &self,
+        known: &BTreeMap<table::Key, Fate>,
+        only: Option<&str>,
+    ) -> Result<String, Box<dyn Error>> {
+        let keys = table::keys(&self.survey.mutants);
+        let mut errors = Vec::new();
+        let present: BTreeSet<_> = keys.iter().collect();
+        errors.extend(
+            known
+                .keys()
+                .filter(|key| !present.contains(key))
+                .map(|key| format!("in the table and no longer in the code: {key:?}")),
+        );
+        let (mut work, mut carried) = (Vec::new(), 0);
+        for number in self.chosen(only) {
+            let mutant = &self.survey.mutants[number - 1];
+            let name =
+                format!("{}:{}: `{}` {}", mutant.file, mutant.line, mutant.code, mutant.mutation);
+            match known.get(&keys[number - 1]) {
+                None => errors.push(format!("not in the table: {name}")),
+                Some(Fate::Unknown) => errors.push(format!("not searched: {name}")),
+                Some(Fate::Survives) => errors.push(format!("survives: {name}")),
+                Some(Fate::Carried(_)) if mutant.reason.is_none() => {
+                    errors.push(format!("nothing kills it and no comment says why: {name}"));
+                }
+                Some(Fate::Carried(_)) => carried += 1,
+                Some(Fate::Killed { killer, .. }) => {
+                    match self.killers.iter().find(|it| it.name == *killer) {
+                        Some(killer) => work.push((number, name, killer)),
+                        None => errors.push(format!("no test {killer}, which killed {name}")),
+                    }
+                }
+            }
+        }
+        let killed = work.len();
+        let slowest: Mutex<BTreeMap<&str, (Duration, &Killer)>> = Mutex::default();
+        let alive = parallel(&work, |(number, name, killer), scratch| {
+            let started = Instant::now();
+            let verdict = killer.run(*number, LIMIT, scratch)?;
+            let took = started.elapsed();
+            let mut slowest = slowest.lock().map_err(|_| "a worker panicked")?;
+            let of_killer = slowest.entry(&killer.name).or_insert((took, killer));
+            of_killer.0 = of_killer.0.max(took);
+            Ok((!matches!(verdict, Verdict::Failed(_)))
+                .then(|| format!("{} no longer kills {name}", killer.name)))
+        })?;
+        errors.extend(alive.into_iter().flatten());
+        // A test that fails anyway kills nothing. None need run to its end: only for longer than it took to kill.
+        let controls: Vec<_> =
+            slowest.into_inner().map_err(|_| "a worker panicked")?.into_values().collect();
+        let failing = parallel(&controls, |(took, killer), scratch| {
+            let verdict = killer.run(0, *took * 3 / 2, scratch)?;
+            Ok(matches!(verdict, Verdict::Failed(_))
+                .then(|| format!("{} fails without a mutant", killer.name)))
+        })?;
+        errors.extend(failing.into_iter().flatten());
+        if errors.is_empty() {
+            let tests = controls.len();
+            Ok(format!(
+                "{killed} mutants killed by {tests} tests, {carried} for a reason given at the site"
+            ))
+        } else {
+            Err(errors.join("\n").into())
+        }
+    }
+
+    /// Finds out what kills each mutant, within `limit` of processor time for each test, and gives what is known to `keep` after each.
+    /// Those that `known` has a killer for keep it if it still kills them; those that survived a search are left for later.
+    fn search(
+        &self,
+        known: &BTreeMap<table::Key, Fate>,
+        only: Option<&str>,
+        limit: Duration,
+        keep: &(dyn Fn(&[Fate]) -> std::io::Result<()> + Sync),
+    ) -> Result<Vec<Fate>, Box<dyn Error>> {
+        let keys = table::keys(&self.survey.mutants);
+        let fates: Vec<Fate> =
+            keys.iter().map(|key| known.get(key).cloned().unwrap_or(Fate::Unknown)).collect();
+        let work = self.chosen(only);
+        let reached = parallel(&self.killers, |killer, scratch| {
+            killer.reached(Duration::from_secs(1).min(limit), scratch)
+        })?;
+        let fates = Mutex::new(fates);
+        let kills: Vec<AtomicUsize> = self.killers.iter().map(|_| AtomicUsize::new(0)).collect();
+        parallel(&work, |&number, scratch| {
+            let mutant = &self.survey.mutants[number - 1];
+            let known = fates.lock().map_err(|_| "a worker panicked")?[number - 1].clone();
+            let fate = self.fate(number, &known, &reached, &kills, limit, scratch)?;
+            println!(
+                "{}:{}: `{}` {}: {fate:?}",
+                mutant.file, mutant.line, mutant.code, mutant.mutation
+            );
+            let mut fates = fates.lock().map_err(|_| "a worker panicked")?;
+            fates[number - 1] = fate;
+            Ok(keep(&fates)?)
+        })?;
+        Ok(fates.into_inner().map_err(|_| "a worker panicked")?)
+    }
+
+    fn fate(
+        &self,
+        number: usize,
+        known: &Fate,
+        reached: &[BTreeSet<usize>],
+        kills: &[AtomicUsize],
+        limit: Duration,
+        scratch: &Path,
+    ) -> Result<Fate, Box<dyn Error>> {
+        let is_known = |killer: &Killer| matches!(known, Fate::Killed { killer: name, .. } if *name == killer.name);
+        let mut candidates: Vec<usize> = (0..self.killers.len())
+            .filter(|&index| reached[index].contains(&number) || is_known(&self.killers[index]))
+            .collect();
+        // First what has killed it before, then what has killed most.
+        candidates.sort_by_key(|&index| {
+            let rank = usize::MAX - kills[index].load(Ordering::Relaxed);
+            (!is_known(&self.killers[index]), rank)
+        });
+        // All of them for a short time first: what kills fast is worth more than what kills.
+        let mut step = Duration::from_secs(1).min(limit);
+        while !candidates.is_empty() {
+            let mut left = Vec::new();
+            for index in candidates {
+                let killer = &self.killers[index];
+                match killer.run(number, step, scratch)? {
+                    Verdict::Failed(executions) => {
+                        kills[index].fetch_add(1, Ordering::Relaxed);
+                        return Ok(Fate::Killed { killer: killer.name.clone(), executions });
+                    }
+                    Verdict::NotYet if step < limit => left.push(index),
+                    _ => {}
+                }
+            }
+            candidates = left;
+            step = (step * 5).min(limit);
+        }
+        let reason = self.survey.mutants[number - 1].reason.clone();
+        Ok(reason.map_or(Fate::Survives, Fate::Carried))
+    }
+}
+
+/// Does `work` on all processors; each call has a file of its own to write to.
+fn parallel<T: Sync, R: Send>(
+    work: &[T],
+    of: impl Fn(&T, &Path) -> Result<R, Box<dyn Error>> + Sync,
+) -> Result<Vec<R>, Box<dyn Error>> {
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let call = CALLS.fetch_add(1, Ordering::Relaxed);
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<(usize, R)>> = Mutex::default();
+    let failure: Mutex<Option<String>> = Mutex::default();
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(work.len());
+    thread::scope(|scope| {
+        for worker in 0..workers {
+            let (next, results, failure, of) = (&next, &results, &failure, &of);
+            scope.spawn(move || {
+                let scratch = std::env::temp_dir()
+                    .join(format!("mutation-{}-{call}-{worker}", std::process::id()));
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = work.get(index) else { break };
+                    let outcome = of(item, &scratch).map_err(|error| error.to_string());
+                    match (outcome, results.lock(), failure.lock()) {
+                        (Ok(result), Ok(mut results), _) => results.push((index, result)),
+                        (Err(error), _, Ok(mut failure)) => {
+                            failure.get_or_insert(error);
+                            break;
+                        }
+                        _ => break,
+                    }
+                }
+                let _ = fs::remove_file(&scratch);
+                let _ = fs::remove_file(scratch.with_extension("reached"));
+            });
+        }
+    });
+    if let Some(error) = failure.into_inner().map_err(|_| "a worker panicked")? {
+        return Err(error.into());
+    }
+    let mut results = results.into_inner().map_err(|_| "a worker panicked")?;
+    results.sort_by_key(|(index, _)| *index);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
+}

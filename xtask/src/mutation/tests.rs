@@ -1,0 +1,234 @@
+//! The tool on crates small enough to know what it has to find.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use super::killers::Suite;
+use super::sites::{self, Mutant};
+use super::survey::Project;
+use super::table::{self, Fate};
+use super::{Bench, fs};
+
+fn find(text: &str) -> Vec<Mutant> {
+    let barriers = sites::named_barriers(&syn::parse_file(text).expect("Rust"));
+    sites::find("a.rs", text, 1, "crate::mutation", &barriers).expect("understood").mutants
+}
+
+fn mutations(text: &str) -> Vec<String> {
+    find(text).into_iter().map(|mutant| mutant.mutation).collect()
+}
+
+#[test]
+fn each_ordering_is_weakened_by_one_step_and_relaxed_not_at_all() {
+    let text = "fn f(a: &A) {
+        a.load(Ordering::Acquire);
+        let _ = a.swap(1, Ordering::AcqRel);
+        let _ = a.compare_exchange(1, 2, Ordering::Release, Ordering::Acquire);
+        let _ = a.load(Ordering::SeqCst);
+        let _ = a.load(Ordering::Relaxed);
+    }";
+    assert_eq!(
+        mutations(text),
+        [
+            "Acquire -> Relaxed",
+            "AcqRel -> Acquire",
+            "AcqRel -> Release",
+            "Release -> Relaxed",
+            "Acquire -> Relaxed on failure",
+            "SeqCst -> Acquire",
+        ]
+    );
+}
+
+#[test]
+fn a_named_barrier_is_removed_and_weakened_where_it_is_called() {
+    let text = "fn stored_before_walk() { smp_mb(); }
+        fn one() { stored_before_walk(); }
+        fn other() { stored_before_walk(); }";
+    let found = find(text);
+    let places: Vec<_> = found.iter().map(|it| (&*it.function, &*it.mutation)).collect();
+    assert_eq!(
+        places,
+        [
+            ("one", "removed"),
+            ("one", "acquire-release only"),
+            ("other", "removed"),
+            ("other", "acquire-release only"),
+        ]
+    );
+}
+
+#[test]
+fn publications_flushes_deferrals_and_locks_are_found() {
+    assert_eq!(
+        mutations("fn f(m: &M) { m.prepare(); m.join(); }"),
+        ["before the statement above", "removed"]
+    );
+    assert_eq!(mutations("fn f() { K::flush_kernel_tlb(range); }"), ["removed"]);
+    assert_eq!(mutations("fn f() { R::call_rcu(move || free()); }"), ["runs at once"]);
+    assert_eq!(mutations("fn f(l: &L) { let _held = l.lock(); }"), ["not taken"]);
+    assert_eq!(
+        mutations("fn f(a: &A) { a.store(1, Ordering::Release); }"),
+        ["removed", "Release -> Relaxed"]
+    );
+}
+
+#[test]
+fn tests_and_what_only_the_model_checker_has_are_left_out() {
+    let text =
+        "#[cfg(all(test, not(loom)))] mod tests { fn f(a: &A) { a.load(Ordering::Acquire); } }
+        fn f() { #[cfg(loom)] if weak() { return fence(Ordering::AcqRel); } }";
+    assert_eq!(find(text), []);
+}
+
+#[test]
+fn what_is_not_understood_is_an_error() {
+    let barriers = BTreeSet::new();
+    let order = sites::find("a.rs", "fn f() { let o = Ordering::Acquire; }", 1, "m", &barriers);
+    assert!(order.expect_err("a bare ordering").contains("no argument of an access"));
+    let barrier = sites::find("a.rs", "fn f() -> () { g(smp_mb()) }", 1, "m", &barriers);
+    assert!(barrier.expect_err("nested").contains("no statement of its own"));
+}
+
+#[test]
+fn a_reason_is_taken_from_the_comment_at_the_site_and_is_for_one_mutation_if_it_says_so() {
+    let text = "fn f(a: &A) {
+        // Acquire: for nothing.
+        // MUTATION(AcqRel -> Release): nobody
+        // looks.
+        let _ = a.swap(1, Ordering::AcqRel);
+    }";
+    let reasons: Vec<_> = find(text).into_iter().map(|it| it.reason).collect();
+    assert_eq!(reasons, [None, Some(String::from("nobody looks."))]);
+    let idle = "// MUTATION: of nothing\nfn f() {}";
+    let found = sites::find("a.rs", idle, 1, "m", &BTreeSet::new()).expect("understood");
+    assert_eq!(found.idle_reasons, [1]);
+}
+
+#[test]
+fn a_table_is_read_as_it_was_written() {
+    let mutants = find(
+        "fn f(a: &A) { a.store(x | y, Ordering::Release); a.store(x | y, Ordering::Release); }",
+    );
+    let fates = [
+        Fate::Killed { killer: String::from("a::b"), executions: Some(7) },
+        Fate::Killed { killer: String::from("a::b"), executions: None },
+        Fate::Carried(String::from("a | b")),
+        Fate::Unknown,
+    ];
+    let read = table::read(&table::written(&mutants, &fates)).expect("a table");
+    let expected: BTreeMap<_, _> = table::keys(&mutants).into_iter().zip(fates).collect();
+    assert_eq!(read, expected);
+}
+
+/// A crate whose test notices that a flag is not stored, and cannot notice that it is stored without release.
+const FIXTURE: &str = "use core::sync::atomic::{AtomicBool, Ordering};
+pub struct Flag(AtomicBool);
+impl Flag {
+    pub const fn new() -> Self { Self(AtomicBool::new(false)) }
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+    pub fn is_raised(&self) -> bool { self.0.load(Ordering::Relaxed) }
+}
+";
+
+const FIXTURE_TEST: &str = "#[test]
+fn raised_flag_is_seen() {
+    let flag = fixture::Flag::new();
+    flag.raise();
+    assert!(flag.is_raised());
+}
+";
+
+fn fixture(name: &str, source: &str) -> Bench {
+    let root = super::root().join("target/mutation-fixtures").join(name);
+    let write = |path: &str, text: &str| {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().expect("a file")).expect("a directory");
+        fs::write(path, text).expect("written");
+    };
+    write("Cargo.toml", "[workspace]\nmembers = [\"fixture\"]\nresolver = \"3\"\n");
+    write("Cargo.lock", "version = 4\n");
+    write(
+        "fixture/Cargo.toml",
+        "[package]\nname = \"fixture\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+    );
+    write("fixture/src/lib.rs", source);
+    write("fixture/tests/flag.rs", FIXTURE_TEST);
+    let project = Project {
+        root,
+        crates: &["fixture"],
+        lowest: "fixture",
+        runtime: "",
+        others: &[],
+        left_out: &[],
+    };
+    let mut bench = Bench::new(project).expect("understood");
+    let suite = Suite {
+        loom: false,
+        packages: &["fixture"],
+        features: &[],
+        tests: &["flag"],
+        left_out: &[],
+        target: "target",
+    };
+    bench.build(&[suite]).expect("built");
+    bench
+}
+
+#[test]
+fn a_planted_mutant_is_killed_and_an_unneeded_ordering_survives_and_fails_the_check() {
+    let bench = fixture("mutation-planted", FIXTURE);
+    let none = BTreeMap::new();
+    let fates = bench.search(&none, None, Duration::from_secs(5), &|_| Ok(())).expect("searched");
+    let killer = String::from("flag::raised_flag_is_seen");
+    assert_eq!(fates, [Fate::Killed { killer, executions: None }, Fate::Survives]);
+
+    let drifted = bench.check(&none, None).expect_err("an empty table").to_string();
+    assert_eq!(drifted.matches("not in the table").count(), 2, "{drifted}");
+
+    let keys = table::keys(&bench.survey.mutants);
+    let recorded: BTreeMap<_, _> = keys.iter().cloned().zip(fates.clone()).collect();
+    let survivor = bench.check(&recorded, None).expect_err("a survivor").to_string();
+    assert!(survivor.contains("survives") && survivor.contains("Release -> Relaxed"), "{survivor}");
+
+    // A killer that kills no more, and a reason that the source does not give.
+    let killer =
+        Fate::Killed { killer: String::from("flag::raised_flag_is_seen"), executions: None };
+    let wrong = [killer, Fate::Carried(String::from("said who?"))];
+    let wrong: BTreeMap<_, _> =
+        keys.iter().cloned().zip([wrong[1].clone(), wrong[0].clone()]).collect();
+    let wrong = bench.check(&wrong, None).expect_err("both are wrong").to_string();
+    assert!(wrong.contains("no longer kills") && wrong.contains("no comment says why"), "{wrong}");
+}
+
+#[test]
+fn a_survivor_with_a_reason_at_its_site_passes() {
+    let site = "        self.0.store(true";
+    let reason =
+        "        // MUTATION(Release -> Relaxed): the flag says nothing of anything else.\n";
+    let bench = fixture("mutation-reason", &FIXTURE.replace(site, &format!("{reason}{site}")));
+    let fates = bench
+        .search(&BTreeMap::new(), None, Duration::from_secs(5), &|_| Ok(()))
+        .expect("searched");
+    let reason = String::from("the flag says nothing of anything else.");
+    assert_eq!(fates[1], Fate::Carried(reason));
+    let recorded = table::keys(&bench.survey.mutants).into_iter().zip(fates).collect();
+    let covered = bench.check(&recorded, None).expect("all accounted for");
+    assert_eq!(covered, "1 mutants killed by 1 tests, 1 for a reason given at the site");
+}
+
+#[test]
+fn the_product_has_a_mutant_for_every_name_that_publishes() {
+    let survey = super::survey::Survey::of(&super::product()).expect("understood");
+    for name in sites::PUBLISHES {
+        let has = survey.mutants.iter().any(|mutant| mutant.code.contains(&format!("{name}(")));
+        assert!(has, "nothing is called {name} in the protocol crates any more");
+    }
+    assert!(survey.mutants.len() > 150, "{} mutants", survey.mutants.len());
+    assert!(
+        survey.mutants.iter().any(|it| Path::new(&it.file) == Path::new("arch-x86/src/sync.rs"))
+    );
+}
