@@ -224,16 +224,26 @@ fn linux_programs(kernel: &Path, folder: &Path) -> Result<Vec<Case>, Box<dyn Err
         programs::run_first(&mut archive, arguments);
         let initramfs = folder.join(format!("programs-{}.cpio", cases.len()));
         fs::write(&initramfs, archive.finish())?;
-        for (cpu, processors) in [("max", 1), ("max", 4), ("qemu64", 4)] {
+        // Few machines, and among them every machine, processor and number of levels.
+        for (machine, cpu, processors, extra) in [
+            (Machine::Q35, "max", 1, ""),
+            (Machine::Q35, "max", 4, "nola57"),
+            (Machine::Microvm, "qemu64", 8, ""),
+        ] {
             cases.push(Case {
-                name: format!("{name} ({}) q35 {cpu} smp{processors}", library.name()),
+                name: format!(
+                    "{name} ({}) {machine} {cpu} smp{processors} {extra}",
+                    library.name()
+                )
+                .trim_end()
+                .to_owned(),
                 guest: Guest {
-                    machine: Machine::Q35,
+                    machine,
                     cpu: cpu.into(),
                     processors,
                     memory: "256M".into(),
                     kernel: kernel.into(),
-                    command_line: String::new(),
+                    command_line: extra.into(),
                     initramfs: Some(initramfs.clone()),
                     debug_console: Some(folder.join("debug-console")),
                 },

@@ -70,7 +70,8 @@ pub fn install(tables: KernelTables, cpus: usize) -> Result<(), InstallError> {
     let root = Frame::at(tables.root()).ok_or(InstallError::Root { root: tables.root() })?;
     let arch = scheme::arch(Slots::adopt(geometry, &PAGE_FRAMES, root, Vec::new())?);
     let tasks = Tasks::new(PID_MAX_DEFAULT, cpus)?;
-    INIT_MM.call_once(|| InitMm::new(arch, &PAGE_FRAMES, scheme::walkers(tasks)));
+    let walkers = scheme::walkers(tasks).map_err(TasksError::from)?;
+    INIT_MM.call_once(|| InitMm::new(arch, &PAGE_FRAMES, walkers));
     Ok(())
 }
 

@@ -1,9 +1,13 @@
 //! The scheme with one step wrong; the command line's `mutant=NAME` says which.
+//!
+//! Walks go through tasks and processors. With the list of mms, some mutants make no mistake: what a processor has loaded is on
+//! the list, and so is an mm that no task has, so that nobody need look at processors, nor look again when such an mm is attached.
 
 use crate::mm::page_frames::PageFrames;
 use crate::os::Os;
 use arch_x86::geometry::LongMode;
 use arch_x86::slots::Slots;
+use kernel_sync::OutOfHeap;
 use kernel_task::tasks::Tasks;
 use mutants::{Mutant, MutantArch, MutantWalk};
 use spin::Once;
@@ -44,9 +48,12 @@ pub fn arch(slots: Slots<LongMode, PageFrames>) -> Arch {
 }
 
 /// Makes the walkers of the tasks.
-#[must_use]
-pub fn walkers(tasks: Tasks<Os>) -> Walkers {
-    MutantWalk::new(tasks, chosen())
+///
+/// # Errors
+///
+/// None: the walkers of the product have some.
+pub fn walkers(tasks: Tasks<Os>) -> Result<Walkers, OutOfHeap> {
+    Ok(MutantWalk::new(tasks, chosen()))
 }
 
 /// Returns the tasks that the walkers visit.

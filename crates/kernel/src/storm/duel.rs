@@ -15,7 +15,7 @@ use super::random::Random;
 use super::team::{Orders, Team};
 use super::{announce, attacher, figures, look, poison, report, store_buffer};
 use crate::cpu::{clock, smp};
-use crate::os::{Os, init_mm, loaded_here, tasks};
+use crate::os::{Os, init_mm, loaded_here};
 use crate::rcu;
 use crate::sched::current;
 use crate::task::TaskRef;
@@ -123,7 +123,7 @@ fn second() {
         }
         // What the walk reads is brought into this processor's cache, and the lines in the other's way as well.
         let rcu = rcu::read_lock();
-        Walkers::<Os>::for_each_published(tasks(), &rcu, &mut |_mm| {});
+        Walkers::<Os>::for_each_published(init_mm().walkers(), &rcu, &mut |_mm| {});
         drop(rcu);
         store_buffer::take_lines_of(0);
         MEETING.meet(1);

@@ -61,7 +61,7 @@ fn all() {
 fn threads() {
     let total = AtomicUsize::new(0);
     thread::scope(|scope| {
-        for n in 0..8 {
+        let spawn = |n| {
             let total = &total;
             scope.spawn(move || {
                 OWN.set(OWN.get() + n);
@@ -69,8 +69,11 @@ fn threads() {
                 for _ in 0..1000 {
                     total.fetch_add(OWN.get(), Ordering::Relaxed);
                 }
-            });
-        }
+            })
+        };
+        let threads: Vec<_> = (0..8).map(spawn).collect();
+        // The end of a scope waits for what threads do, and not for the drops of their thread-locals; this does.
+        threads.into_iter().for_each(|thread| thread.join().expect("none of them panics"));
     });
     println!("threads: {} {}", total.into_inner(), OWN.get());
     println!("thread-locals dropped: {}", DROPS.load(Ordering::SeqCst));
