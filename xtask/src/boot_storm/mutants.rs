@@ -59,7 +59,6 @@ pub(super) fn run_all(arguments: &Arguments) -> crate::Outcome {
     let mut missing = Vec::new();
     for &mutant in Mutant::ALL {
         let caught = catch(&lab, mutant, arguments.attempts)?;
-        println!("{mutant}: {}", describe(&caught));
         let described = match (&caught, litmus_of(mutant)) {
             // The litmus test has its barriers, and shows it where two host processors are free.
             (Catch::Nothing, Some(_)) => {
@@ -67,6 +66,7 @@ pub(super) fn run_all(arguments: &Arguments) -> crate::Outcome {
             }
             _ => describe(&caught),
         };
+        println!("{mutant}: {described}");
         writeln!(table, "| `{mutant}` | {} | {} |", mutant.what(), described)?;
         if matches!(caught, Catch::Nothing) {
             missing.push(mutant.name());
