@@ -41,6 +41,8 @@ enum Expected {
     Success,
     /// With a report that has all of these in it.
     Report(&'static [&'static str]),
+    /// Not by itself; with all of these in the report that it makes when it is asked where it is.
+    ReportWhenAsked(&'static [&'static str]),
     /// With this status of a program that printed all of these lines, in this order.
     Program(u8, Vec<String>),
     /// With this status of a shell, after this dialogue with it.
@@ -164,6 +166,31 @@ fn deaths(kernel: &Path) -> Vec<Case> {
     };
     deaths.into_iter().map(case).collect()
 }
+
+/// A guest that hangs with interrupts off, where no watchdog of its own helps.
+fn hangs(kernel: &Path) -> Case {
+    Case {
+        name: "a guest out of time is asked where it is".into(),
+        guest: Guest {
+            machine: Machine::Q35,
+            cpu: "max".into(),
+            processors: 2,
+            memory: "128M".into(),
+            kernel: kernel.into(),
+            command_line: "test=nmi".into(),
+            initramfs: None,
+            debug_console: None,
+        },
+        expected: Expected::ReportWhenAsked(&[
+            "non-maskable interrupt from outside",
+            "deaths::wait_for_nmi",
+            "end of report",
+        ]),
+    }
+}
+
+/// Time after which a guest that hangs on purpose is asked.
+const HANGS_FOR: Duration = Duration::from_secs(8);
 
 /// What runs in a kernel thread, with the scheduler and the PGD crates in place.
 fn kernel_threads(kernel: &Path) -> impl Iterator<Item = Case> {
@@ -417,6 +444,8 @@ fn run_case(
         fs::write(log, text)?;
         ending
     } else {
+        let hangs = matches!(case.expected, Expected::ReportWhenAsked(_));
+        let timeout = if hangs { timeout.min(HANGS_FOR) } else { timeout };
         case.guest.run(Serial::File(log), Some(timeout))?
     };
     let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
@@ -427,10 +456,15 @@ fn run_case(
         Expected::Report(_) if ending != Ending::Failure => {
             Err(format!("ended with: {ending}, instead of a report").into())
         }
-        Expected::Report(report) => match report.iter().find(|&&part| !text.contains(part)) {
-            Some(missing) => Err(format!("the report has no `{missing}`").into()),
-            None => Ok(()),
-        },
+        Expected::ReportWhenAsked(_) if !matches!(ending, Ending::Timeout(_)) => {
+            Err(format!("ended with: {ending}, instead of hanging").into())
+        }
+        Expected::Report(report) | Expected::ReportWhenAsked(report) => {
+            match report.iter().find(|&&part| !text.contains(part)) {
+                Some(missing) => Err(format!("the report has no `{missing}`").into()),
+                None => Ok(()),
+            }
+        }
         Expected::Dialogue(status, _) if ending == Ending::Exited(*status) => Ok(()),
         Expected::Program(status, lines) if ending == Ending::Exited(*status) => {
             let mut printed = text.lines();
@@ -463,6 +497,7 @@ pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
     let mut cases = boots(&kernel, &initramfs);
     cases.push(large(&kernel));
     cases.extend(deaths(&kernel));
+    cases.push(hangs(&kernel));
     cases.extend(kernel_threads(&kernel));
     cases.extend(linux_programs(&kernel, &folder)?);
     cases.extend(same_as_here(&kernel, &folder)?);
