@@ -20,6 +20,8 @@ use mm_generic::kernel_slots::KernelSlots;
 use mm_generic::mm::Mm;
 use mm_generic::walk::Walkers;
 
+use crate::planted::is_planted;
+
 /// A moment of the protocol on this CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Point {
@@ -171,12 +173,18 @@ impl<A: ArchPgd> ArchPgd for Interposed<A> {
     }
 
     fn pgd_alloc(&self) -> Result<A::Pgd, PgdAllocError> {
-        let pgd = self.0.pgd_alloc()?;
+        let pgd = match self.0.pgd_alloc() {
+            Err(_) if is_planted("swallowed-refusal") => self.0.pgd_alloc()?,
+            pgd => pgd?,
+        };
         pass(Point::PgdAllocated);
         Ok(pgd)
     }
 
     unsafe fn pgd_free(&self, pgd: A::Pgd) {
+        if is_planted("lost-frame") {
+            return std::mem::forget(pgd);
+        }
         // SAFETY: the caller's promise is the same.
         unsafe { self.0.pgd_free(pgd) };
     }
@@ -204,7 +212,7 @@ impl<A: ArchPgd> ArchPgd for Interposed<A> {
     }
 
     fn is_synced(&self, range: KernelRange) -> bool {
-        self.0.is_synced(range)
+        is_planted("present-is-synced") || self.0.is_synced(range)
     }
 
     fn sync_global_pgds(

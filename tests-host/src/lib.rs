@@ -9,6 +9,8 @@ pub mod machine;
 #[cfg(loom)]
 pub mod model;
 #[cfg(not(loom))]
+pub mod planted;
+#[cfg(not(loom))]
 pub mod shape;
 #[cfg(not(loom))]
 pub mod watched;

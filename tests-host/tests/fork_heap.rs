@@ -127,6 +127,15 @@ const SLOT: u64 = 512 << 30;
 
 const RW: Prot = Prot::READ.union(Prot::WRITE);
 
+/// Sets the flag when it goes, be it by a panic: the others would else go on for ever.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// Pids of a segment of the table, which is allocated when the first pid in it is wanted.
 const SEGMENT: u32 = 4096;
 
@@ -225,12 +234,11 @@ impl Ground {
                 drop(parent);
                 while reap(init_mm, first.process(), |child| child.live_threads() == 0).is_some() {}
             });
+            let _ends = Ends(over);
             while !begun.load(Ordering::Acquire) {
                 std::hint::spin_loop();
             }
-            let result = attempt();
-            over.store(true, Ordering::Release);
-            result
+            attempt()
         })
     }
 

@@ -3,6 +3,7 @@
 //! A check says what it covered: interleavings, states, inputs. One that cannot run has failed: there is no
 //! skipping. docs/verification.md says which invariant each of them carries.
 
+mod faults;
 mod mmu;
 mod spin;
 
@@ -41,6 +42,7 @@ const CHECKS: &[Check] = &[
     Check { name: "loom", run: loom::run },
     Check { name: "spin", run: spin::run },
     Check { name: "mmu", run: mmu::run },
+    Check { name: "faults", run: faults::run },
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {

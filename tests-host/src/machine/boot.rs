@@ -119,7 +119,7 @@ impl<G: Geometry, A: PgdScheme<G>> Boot<G, A> {
         // SAFETY: the machine's only lasting CPU has gone offline, threads of tests are scoped, and
         // a test has no place to keep references in.
         let left = unsafe { world.shut_down(self.shape.kind) };
-        assert_eq!(left.leaked_frames, 0);
+        assert_eq!(left.leaked_frames, 0, "frames are lost");
         frames.check_free_frames().expect("freed frames stay zero");
     }
 }

@@ -23,6 +23,7 @@ use mm_generic::mm::Mm;
 use mm_generic::prot::Prot;
 use mm_generic::publish::NewMm;
 use mm_generic::walk::Walkers;
+use tests_host::planted::is_planted;
 
 type Kernel = Host<With<X86<LongMode, HostFrames>>>;
 type Task = TaskRef<Kernel>;
@@ -101,6 +102,7 @@ fn a_hundred_thousand_tasks_come_and_go() {
     });
 
     world_is_empty(&world, &init, cpu.rcu());
+    println!("covered {TASKS} tasks at once");
     // A growth keeps a table for its slot, two below it, and the page.
     assert_eq!(frames.allocated(), before + 4 * grown.len());
     // All of them can be had again.
@@ -143,8 +145,11 @@ fn burn_out(world: &World<With<X86<LongMode, HostFrames>>>, init: &Task, made: V
         let mut tasks = std::collections::VecDeque::from(tasks);
         let mut turn = 0;
         while let Some(task) = if turn % 3 == 0 { tasks.pop_back() } else { tasks.pop_front() } {
-            exit(world.init_mm(), &task, ExitStatus::Exited(0), init.process());
             turn += 1;
+            if turn == 7 && is_planted("lost-task") {
+                continue;
+            }
+            exit(world.init_mm(), &task, ExitStatus::Exited(0), init.process());
             while reap(world.init_mm(), init.process(), |_| true).is_some() {}
         }
     }

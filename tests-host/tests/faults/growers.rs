@@ -18,10 +18,10 @@ tests_host::on_every_machine!(boots:
 
 /// What the grower dies of.
 #[derive(Debug)]
-struct Died;
+pub(crate) struct Died;
 
 /// Every point of a growth, those with locks held as well: unwinding lets go of them.
-fn points<G: Geometry, A: PgdScheme<G>>() -> Vec<Point> {
+pub(crate) fn points<G: Geometry, A: PgdScheme<G>>() -> Vec<Point> {
     let mut points = points_of_a_growth(A::WALKS).to_vec();
     if A::WALKS {
         points.extend([Point::TaskVisit(0), Point::TaskVisit(1), Point::CpuVisit(0)]);
@@ -30,7 +30,7 @@ fn points<G: Geometry, A: PgdScheme<G>>() -> Vec<Point> {
 }
 
 /// Births and deaths of mms, each of which must show all that has been grown.
-fn live<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>, cpu: usize) {
+pub(crate) fn live<G: Geometry, A: PgdScheme<G>>(machine: &Machine<G, A>, cpu: usize) {
     let child = machine.fork();
     machine.switch(cpu, &child);
     machine.assert_complete();
@@ -61,6 +61,7 @@ fn a_grower_that_panics_leaves_its_slots_to_the_next<G: Geometry, A: PgdScheme<G
             }));
             let died = died.expect_err("the grower died");
             assert!(died.is::<Died>(), "at {point:?}, and of nothing else");
+            println!("covered 1 updaters killed");
             live(machine, 2);
             // The next one gets the same slots, and everybody shows what is mapped there.
             machine.grow(slots.clone());

@@ -25,7 +25,7 @@ tests_host::on_every_machine!(every_cpu_meets_a_lack_of_frames_at_any_moment);
 const TURNS: u64 = 150;
 
 /// A typed lack of frames or pids, and nothing else.
-fn is_lack(error: &ForkError<NoError>) -> bool {
+pub(crate) fn is_lack(error: &ForkError<NoError>) -> bool {
     matches!(
         error,
         ForkError::NewMm(NewMmError::Pgd(PgdAllocError::OutOfFrames(_)))
@@ -82,7 +82,9 @@ fn every_cpu_meets_a_lack_of_frames_at_any_moment<G: Geometry, A: PgdScheme<G>>(
     });
     machine.frames().fail_never();
     while reap(machine.init_mm(), machine.init().process(), |_| true).is_some() {}
-    assert!(refused.into_inner() > 0, "no allocation failed");
+    let refused = refused.into_inner();
+    assert!(refused > 0, "no allocation failed");
+    println!("covered {refused} frames refused");
     // What was refused can be had now.
     machine.grow(0..machine.shape().slots.min(3));
     let child = machine.fork();
