@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
                 }
             }
         } else {
-            String::from("cannot show it")
+            String::from("does not show it")
         };
         println!("{mutant}: {} model checks; storm: {on_cores}", models.len());
         writeln!(table, "| `{mutant}` | {} | {} | {on_cores} |", mutant.what(), models.join(", "))?;
@@ -78,8 +78,10 @@ fn killed_by_loom() -> Result<BTreeMap<String, Vec<String>>, Box<dyn std::error:
     let mut killers: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in String::from_utf8(output.stdout)?.lines() {
         // Printed by tests-host/tests/loom_protocol.rs.
-        if let Some((mutant, scenario)) =
-            line.strip_prefix("mutant ").and_then(|rest| rest.split_once(": killed by loom, "))
+        // The harness may have begun the line with the test's name.
+        if let Some((mutant, scenario)) = line
+            .find("mutant ")
+            .and_then(|at| line[at..]["mutant ".len()..].split_once(": killed by loom, "))
         {
             killers.entry(mutant.to_owned()).or_default().push(scenario.to_owned());
         }

@@ -12,6 +12,7 @@ use mm_generic::frames::{Frame, Frames};
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
 use mm_generic::kernel_slots::KernelSlots;
 use mm_generic::reference::Stamp;
+use mm_generic::retired::Retired;
 use mm_generic::word::Word;
 
 use crate::list::Mutant;
@@ -20,6 +21,8 @@ use crate::list::Mutant;
 pub struct MutantArch<G: Geometry, F: Frames> {
     slots: Slots<G, F>,
     mutant: Option<Mutant>,
+    /// What was retired and has to wait for the walk.
+    pub(crate) kept: Mutex<Vec<Retired>>,
 }
 
 /// The top-level table of one mm and its stamp.
@@ -32,7 +35,7 @@ pub struct MutantPgd {
 impl<G: Geometry, F: Frames> MutantArch<G, F> {
     /// Uses `slots` with the step that `mutant` names wrong.
     pub fn new(slots: Slots<G, F>, mutant: Option<Mutant>) -> Self {
-        Self { slots, mutant }
+        Self { slots, mutant, kept: Mutex::new(Vec::new()) }
     }
 
     /// The slots and the reference PGD.
@@ -40,15 +43,26 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
         &self.slots
     }
 
-    fn is(&self, mutant: Mutant) -> bool {
+    pub(crate) fn mutant(&self) -> Option<Mutant> {
+        self.mutant
+    }
+
+    pub(crate) fn is(&self, mutant: Mutant) -> bool {
         self.mutant == Some(mutant)
     }
 
-    fn barrier(&self, gone: Mutant, weak: Mutant) {
+    /// A full barrier, unless it is `gone`.
+    pub(crate) fn barrier(&self, gone: Mutant) {
+        if !self.is(gone) {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    fn barrier_or_weak(&self, gone: Mutant, weak: Mutant) {
         if self.is(weak) {
             fence(Ordering::AcqRel);
-        } else if !self.is(gone) {
-            fence(Ordering::SeqCst);
+        } else {
+            self.barrier(gone);
         }
     }
 
@@ -67,7 +81,7 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
 
     /// Calls `bring` with the slots of `pgd` if the reference has changed since they were last brought up to it.
     fn bring_up(&self, pgd: &MutantPgd, bring: impl FnOnce(&[<G::Word as Word>::Atomic])) {
-        self.barrier(Mutant::ForkBarrierGone, Mutant::ForkBarrierWeak);
+        self.barrier_or_weak(Mutant::ForkBarrierGone, Mutant::ForkBarrierWeak);
         let now = self.slots.reference().stamp();
         if now == Stamp::from_u64(pgd.stamp.load(Ordering::Acquire)) {
             return;
@@ -118,16 +132,15 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
         match self.mutant {
             Some(Mutant::CopyBeforePublication) => {}
             Some(Mutant::PlainStore) => self.copy_blindly(pgd),
-            // SAFETY: no CPU loads the PGD before this has returned.
-            _ => self.bring_up(pgd, |slots| unsafe { self.slots.reference().complete(slots) }),
+            _ => self.bring_up(pgd, |slots| self.complete(slots)),
         }
     }
 
     fn pgd_attach(&self, pgd: &MutantPgd) {
         if !self.is(Mutant::AttachWithoutLateInit) {
             self.bring_up(pgd, |slots| {
-                let _settling = pgd.settling.lock();
-                // SAFETY: only slots that the reference has used; the lock is held.
+                let _settling = (!self.is(Mutant::AttachWithoutLock)).then(|| pgd.settling.lock());
+                // SAFETY: only slots that the reference has used; the lock is held, but for one mutant.
                 unsafe { self.slots.reference().settle_used(slots) };
             });
         }
@@ -138,7 +151,7 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
     }
 
     fn kernel_slots(&self) -> Option<&dyn KernelSlots> {
-        Some(&self.slots)
+        Some(self)
     }
 
     fn is_synced(&self, range: KernelRange) -> bool {
@@ -156,23 +169,29 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
         flush: &mut dyn FnMut(),
     ) {
         let (reference, slots) = (self.slots.reference(), self.slots.range(range));
-        let walked_from = reference.stamp();
-        self.barrier(Mutant::WalkBarrierGone, Mutant::WalkBarrierWeak);
+        let mut walked_from = reference.stamp();
+        self.barrier_or_weak(Mutant::WalkBarrierGone, Mutant::WalkBarrierWeak);
         if self.is(Mutant::SyncedBeforeWalk) {
             // SAFETY: a broken promise on purpose: the walk has not begun.
             unsafe { reference.mark_synced(slots.clone(), walked_from) };
         }
+        let flush_early = self.is(Mutant::FlushBeforeWalk);
+        if flush_early && reference.is_flush_due(slots.clone()) {
+            flush();
+        }
         walk.for_each_pgd(&mut |pgd| {
             // SAFETY: the walk keeps the PGD alive.
             let table = unsafe { self.slots.of(pgd.root) };
-            let _settling = pgd.settling.lock();
+            let _settling = (!self.is(Mutant::WalkWithoutLock)).then(|| pgd.settling.lock());
             fence(Ordering::SeqCst);
-            for slot in slots.clone() {
-                // SAFETY: an updater's range has no private slots; the lock is held.
-                unsafe { reference.settle(table, slot) };
-            }
+            slots.clone().for_each(|slot| self.settle(table, slot));
         });
-        if reference.is_flush_due(slots.clone()) {
+        if self.is(Mutant::StampAfterWalk) {
+            walked_from = reference.stamp();
+        }
+        self.free_kept();
+        let flushes = !flush_early && !self.is(Mutant::HelperDoesNotFlush);
+        if flushes && reference.is_flush_due(slots.clone()) {
             flush();
         }
         // SAFETY: the walk above has ended, right or wrong.

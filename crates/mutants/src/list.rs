@@ -4,7 +4,7 @@ use core::fmt;
 use core::str::FromStr;
 
 macro_rules! mutants {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, cores: $cores:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal, cores: $cores:literal, updates: $updates:literal;)+) => {
         /// One wrong step.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Mutant {
@@ -31,11 +31,19 @@ macro_rules! mutants {
                 }
             }
 
-            /// Tells whether a run on x86 cores can show it. The others need the model checks.
+            /// Tells whether seconds of storm on x86 cores show it. The others need the model checks.
             #[must_use]
             pub const fn shows_on_cores(self) -> bool {
                 match self {
                     $(Self::$variant => $cores,)+
+                }
+            }
+
+            /// Tells whether entries must change or go for it to show: in a kernel half that only grows, it is right.
+            #[must_use]
+            pub const fn needs_updates(self) -> bool {
+                match self {
+                    $(Self::$variant => $updates,)+
                 }
             }
         }
@@ -44,31 +52,65 @@ macro_rules! mutants {
 
 mutants! {
     /// Fork, exec and attach read the reference without a barrier after the publication.
-    ForkBarrierGone = "fork-barrier-gone", cores: true;
+    ForkBarrierGone = "fork-barrier-gone", cores: true, updates: false;
     /// The barrier after the publication is acquire-release only.
-    ForkBarrierWeak = "fork-barrier-weak", cores: true;
+    ForkBarrierWeak = "fork-barrier-weak", cores: true, updates: false;
     /// The walk begins without a barrier after the reference store.
-    WalkBarrierGone = "walk-barrier-gone", cores: false;
+    WalkBarrierGone = "walk-barrier-gone", cores: false, updates: false;
     /// The barrier before the walk is acquire-release only.
-    WalkBarrierWeak = "walk-barrier-weak", cores: false;
+    WalkBarrierWeak = "walk-barrier-weak", cores: false, updates: false;
     /// The kernel half is copied in pgd_alloc, before the publication, and not looked at again.
-    CopyBeforePublication = "copy-before-publication", cores: true;
+    CopyBeforePublication = "copy-before-publication", cores: true, updates: false;
     /// The stamp is taken after the copy, so that an entry that came in between counts as copied.
-    StampAfterCopy = "stamp-after-copy", cores: true;
+    StampAfterCopy = "stamp-after-copy", cores: true, updates: false;
     /// Late init stores what it read of the reference, none or not, over what a walk has filled.
-    PlainStore = "plain-store", cores: true;
+    PlainStore = "plain-store", cores: true, updates: false;
     /// The slots are marked synced before the walk.
-    SyncedBeforeWalk = "synced-before-walk", cores: true;
+    SyncedBeforeWalk = "synced-before-walk", cores: true, updates: false;
     /// A populated slot is taken for a synced one (Linux 4819e15f740e).
-    PresentIsSynced = "present-is-synced", cores: true;
+    PresentIsSynced = "present-is-synced", cores: true, updates: false;
     /// The walk visits tasks only, not what CPUs have loaded.
-    CpuWalkLeftOut = "cpu-walk-left-out", cores: true;
+    CpuWalkLeftOut = "cpu-walk-left-out", cores: true, updates: false;
     /// The walk visits CPUs first and tasks second.
-    CpusBeforeTasks = "cpus-before-tasks", cores: true;
+    CpusBeforeTasks = "cpus-before-tasks", cores: true, updates: false;
     /// An mm that gets a task anew (kthread_use_mm, CLONE_VM) is loaded without late init.
-    AttachWithoutLateInit = "attach-without-late-init", cores: true;
+    AttachWithoutLateInit = "attach-without-late-init", cores: true, updates: false;
     /// A PGD is freed with its last reference, without a grace period.
-    PgdFreedEarly = "pgd-freed-early", cores: true;
+    PgdFreedEarly = "pgd-freed-early", cores: true, updates: false;
+    /// Late init fills what it finds empty, and leaves alone what was copied and has changed since.
+    LateFillsOnlyNone = "late-fills-only-none", cores: true, updates: true;
+    /// Late init exchanges what it finds for what the reference holds, without its mark in between.
+    CompleteByComparison = "complete-by-comparison", cores: false, updates: true;
+    /// Late init stores over its mark what it has read, and does not look whether a walker came first.
+    CompleteByStore = "complete-by-store", cores: false, updates: true;
+    /// Late init reads the reference before it puts its mark in the slot.
+    ReferenceBeforeMark = "reference-before-mark", cores: false, updates: true;
+    /// Late init reads the reference without a barrier after its marks.
+    MarkBarrierGone = "mark-barrier-gone", cores: false, updates: true;
+    /// Late init completes populated slots only, and an entry that was reclaimed stays.
+    LatePopulatedOnly = "late-populated-only", cores: false, updates: true;
+    /// The walk fills what it finds empty, and leaves alone what has changed.
+    WalkFillsOnlyNone = "walk-fills-only-none", cores: true, updates: true;
+    /// The walk passes by slots that the reference has lost.
+    WalkSkipsEmpty = "walk-skips-empty", cores: true, updates: true;
+    /// Walkers do not take turns in one PGD.
+    WalkWithoutLock = "walk-without-lock", cores: false, updates: true;
+    /// An attach does not wait for its turn in the PGD.
+    AttachWithoutLock = "attach-without-lock", cores: false, updates: true;
+    /// A walk vouches for what changed while it was under way.
+    StampAfterWalk = "stamp-after-walk", cores: false, updates: true;
+    /// Nobody flushes.
+    FlushLeftOut = "flush-left-out", cores: true, updates: true;
+    /// Who changed the slot flushes, after it was marked synced; who helps does not.
+    HelperDoesNotFlush = "helper-does-not-flush", cores: false, updates: true;
+    /// Who helps flushes his own range, and not all of the slot.
+    HelperFlushesOwnRange = "helper-flushes-own-range", cores: false, updates: true;
+    /// The flush comes before the walk.
+    FlushBeforeWalk = "flush-before-walk", cores: false, updates: true;
+    /// Tables are freed as soon as the reference has lost them, before the walk.
+    TablesFreedBeforeWalk = "tables-freed-before-walk", cores: true, updates: true;
+    /// Tables are freed after the walk and before the flush.
+    TablesFreedBeforeFlush = "tables-freed-before-flush", cores: true, updates: true;
 }
 
 /// A name that is no mutant's.

@@ -95,6 +95,8 @@ impl<S: Scheme> Recipe<S> {
     fn is_duel(&self, round: u64) -> bool {
         let duels = matches!(self.growth, Growth::Extend | Growth::Mixed);
         let this_one = match self.mutant {
+            // The kernel half only grows in duels.
+            Some(mutant) if mutant.needs_updates() => false,
             Some(_) => !round.is_multiple_of(STORM_EVERY),
             None => round % DUELS_EVERY == 1,
         };

@@ -7,7 +7,7 @@ use arch_x86::slots::Slots;
 use hosted::frames::HostFrames;
 use hosted::kernel::{Host, Scheme};
 use hosted::mmu::MmuKind;
-use hosted::tlb::SlotPlace;
+use hosted::tlb::{self, SlotPlace};
 use hosted::walk::{ChosenWalk, Walk};
 use kernel_task::tasks::Tasks;
 use mm_generic::arch::ArchPgd;
@@ -78,6 +78,9 @@ fn with_geometry<G: Geometry, R: Run>(
             run.run::<Walked<Locked<G, HostFrames>>>(recipe(options, geometry, mmu, arch, walkers))
         }
         Kind::Mutant(mutant) => {
+            if mutant == Mutant::FlushLeftOut {
+                tlb::ignore_flushes();
+            }
             let arch = move |frames| MutantArch::new(slots(frames), Some(mutant));
             let walkers = move |tasks| MutantWalk::new(ChosenWalk::new(walk, tasks), Some(mutant));
             let recipe = recipe(options, geometry, mmu, arch, walkers);

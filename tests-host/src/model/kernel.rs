@@ -205,7 +205,7 @@ impl<A: ModelArch> World<A> {
         Self {
             init_mm: Box::into_raw(Box::new(init_mm)),
             frames,
-            mmu: Mmu::reset(),
+            mmu: Mmu::reset(mutant),
             grown: [AtomicBool::new(false), AtomicBool::new(false)],
         }
     }

@@ -11,6 +11,7 @@ use arch_x86::geometry::Geometry;
 use kernel_sync::Mutex;
 use mm_generic::frames::Frame;
 use mm_generic::kernel_range::KernelRange;
+use mutants::Mutant;
 
 use super::frames::{TINY_SLOT, Tiny};
 
@@ -36,6 +37,8 @@ pub(super) struct Cpu {
 /// The CPUs of one execution.
 pub(super) struct Mmu {
     pub(super) cpus: [Mutex<Cpu>; 2],
+    /// A mutant: CPUs take no interrupt, and forget nothing.
+    forgets_nothing: bool,
 }
 
 thread_local! {
@@ -45,8 +48,11 @@ thread_local! {
 
 impl Mmu {
     /// Makes the CPUs of an execution.
-    pub(super) fn reset() -> Arc<Self> {
-        let mmu = Arc::new(Self { cpus: [Mutex::new(Cpu::default()), Mutex::new(Cpu::default())] });
+    pub(super) fn reset(mutant: Option<Mutant>) -> Arc<Self> {
+        let mmu = Arc::new(Self {
+            cpus: [Mutex::new(Cpu::default()), Mutex::new(Cpu::default())],
+            forgets_nothing: mutant == Some(Mutant::FlushLeftOut),
+        });
         drop(MMU.replace(Some(Arc::clone(&mmu))));
         mmu
     }
@@ -54,6 +60,9 @@ impl Mmu {
     /// Lets every CPU forget what it has cached for addresses of `range`. What models translate is the first page of a slot.
     pub(super) fn flush(range: KernelRange) {
         let mmu = MMU.with_borrow(Clone::clone).expect("`reset` comes first");
+        if mmu.forgets_nothing {
+            return;
+        }
         for cpu in &mmu.cpus {
             let mut cpu = cpu.lock();
             for (slot, cached) in cpu.cached.iter_mut().enumerate() {
