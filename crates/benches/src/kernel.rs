@@ -176,10 +176,10 @@ impl BenchKernel {
         time
     }
 
-    /// Lives on CPU number `cpu`, one fork and exit for each call of what `turn` is given, until `turn` returns false.
-    pub fn lives(&self, cpu: usize, mut turn: impl FnMut(&dyn Fn()) -> bool) {
+    /// Does `work` on CPU number `cpu`, once for each call of what `turn` is given, until `turn` returns false.
+    pub fn lives(&self, work: Work, cpu: usize, mut turn: impl FnMut(&dyn Fn()) -> bool) {
         let cpu = Cpu::online(self, cpu);
-        while turn(&|| cpu.step(Work::ForkExit)) {}
+        while turn(&|| cpu.step(work)) {}
         cpu.offline();
     }
 

@@ -1,6 +1,6 @@
 //! Writes to cache lines that another CPU has used since: counted, instruction by instruction.
 //!
-//! Two CPUs of a hosted kernel fork and exit in turns, in a process of their own that is traced. The tracer steps through every
+//! Two CPUs of a hosted kernel fork and exit, or make and end threads, in turns, in a process of their own that is traced. The tracer steps through every
 //! instruction, decodes what it reads and writes, and plays the caches: two of them, without limit, lines of 64 bytes, coherent. A
 //! write is *shared* when the other CPU has a copy of the line, so that on a machine it would have to be taken away.
 //! Everything counts that the kernel does, whatever it is for: the heap, the frames, RCU, the task list and the PGD.
@@ -18,11 +18,13 @@ use serde::Serialize;
 
 use crate::chosen::Scheme;
 use crate::compare::Plan;
-use crate::kernel::{BenchKernel, UserHalf};
+use crate::kernel::{BenchKernel, UserHalf, Work};
 
-/// What a scheme's fork and exit does to lines.
+/// What a scheme's fork and exit, or a thread of it, does to lines.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Point {
+    /// What a life is.
+    pub work: Work,
     /// The scheme.
     pub scheme: Scheme,
     /// Lives that were stepped through.
@@ -41,16 +43,19 @@ const WARM_UP: u64 = 1000;
 /// CPUs that take turns.
 const CPUS: usize = 2;
 
-/// Traces every scheme.
+/// Traces every scheme's forks, and this project's threads, which no scheme matters to.
 ///
 /// # Errors
 ///
 /// When threads of a child cannot be traced here.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub fn measure(plan: &Plan, progress: impl Fn(&str)) -> Result<Vec<Point>, Box<dyn Error>> {
-    let traced = Scheme::ALL.into_iter().map(|scheme| {
-        progress(&format!("shared lines: {}", scheme.name()));
-        tracer::trace(scheme, plan.traced)
+    let forks = Scheme::ALL.into_iter().map(|scheme| (Work::ForkExit, scheme, plan.traced));
+    // So short that a batch of pids or of callbacks, 64 of them, would not be seen in as few.
+    let threads = (Work::Threads, Scheme::Late, plan.traced * 16);
+    let traced = forks.chain([threads]).map(|(work, scheme, lives)| {
+        progress(&format!("shared lines: {}, {}", work.name(), scheme.name()));
+        tracer::trace(work, scheme, lives)
     });
     traced.collect()
 }
@@ -69,10 +74,14 @@ pub fn measure(_plan: &Plan, _progress: impl Fn(&str)) -> Result<Vec<Point>, Box
 ///
 /// # Errors
 ///
-/// When `arguments` are not a scheme's name and a number of lives.
+/// When `arguments` are not a work's name, a scheme's name and a number of lives.
 pub fn be_traced(arguments: &str) -> Result<(), Box<dyn Error>> {
-    let (name, lives) = arguments.split_once(' ').ok_or("a scheme and a number of lives")?;
+    let words: Vec<&str> = arguments.split(' ').collect();
+    let [work, name, lives] = words[..] else {
+        return Err("a work, a scheme and a number of lives".into());
+    };
     let lives: u64 = lives.parse()?;
+    let work = Work::ALL.into_iter().find(|it| it.name() == work).ok_or("no such work")?;
     let scheme = Scheme::ALL.into_iter().find(|scheme| scheme.name() == name);
     let scheme = scheme.ok_or("no such scheme")?;
     let kernel = BenchKernel::boot(scheme, scheme.walk(), 1 << 14, CPUS, UserHalf::OnePage);
@@ -82,7 +91,7 @@ pub fn be_traced(arguments: &str) -> Result<(), Box<dyn Error>> {
             let (kernel, next) = (&kernel, turns[(cpu + 1) % CPUS].clone());
             scope.spawn(move || {
                 let mut life = 0;
-                kernel.lives(cpu, |live| {
+                kernel.lives(work, cpu, |live| {
                     // The other CPU may be done, and not wait any more.
                     let Ok(()) = wait.recv() else { return false };
                     if life >= WARM_UP {
@@ -181,9 +190,9 @@ mod tracer {
         instructions: u64,
     }
 
-    pub(super) fn trace(scheme: Scheme, lives: u64) -> Result<Point, Box<dyn Error>> {
+    pub(super) fn trace(work: Work, scheme: Scheme, lives: u64) -> Result<Point, Box<dyn Error>> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("--traced").arg(format!("{} {lives}", scheme.name()));
+        command.arg("--traced").arg(format!("{} {} {lives}", work.name(), scheme.name()));
         // A repeated string instruction is as many steps as it has bytes.
         let never =
             "glibc.cpu.x86_rep_stosb_threshold=1000000:glibc.cpu.x86_rep_movsb_threshold=1000000";
@@ -216,6 +225,7 @@ mod tracer {
         }
         let per_life = |count: u64| count as f64 / tracer.lives as f64;
         Ok(Point {
+            work,
             scheme,
             lives: tracer.lives,
             instructions: per_life(tracer.instructions),

@@ -142,11 +142,12 @@ impl Report {
             );
         }
         if !self.shared_lines.is_empty() {
-            println!("\nper fork and exit: instructions, writes to lines that another CPU has");
+            println!("\nper life: instructions, and writes to lines that another CPU has");
             println!("used since (a model of caches, fed with every access of two traced CPUs)");
             for point in &self.shared_lines {
                 println!(
-                    "{:>13} {:>8.0} {:>8.3}",
+                    "{:>15} {:>13} {:>8.0} {:>8.3}",
+                    point.work.name(),
                     point.scheme.name(),
                     point.instructions,
                     point.shared_writes
