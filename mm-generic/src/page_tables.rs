@@ -152,15 +152,22 @@ pub unsafe trait PageTables: Send + Sync + 'static {
         let _ = unsafe { self.protect_range(root, addr..addr + PAGE_SIZE, visit) };
     }
 
-    /// Unlinks every table below the top level of the user half and hands each to `free`, lower tables first.
+    /// Unlinks the tables below the top level that `ranges` (user addresses in bytes) need, and hands each to `free`, lower
+    /// tables first. The ranges ascend, with or without gaps, and do not overlap; no other part of the tables is looked at.
     ///
     /// The caller flushes the TLBs and paging-structure caches before it frees the frames; it may do
     /// so within `free`, for the tables handed out so far are unlinked.
     ///
     /// # Safety
     ///
-    /// As for [`PageTables::map`]; no page of the user half is mapped. `free` does not use these tables.
-    unsafe fn unlink_user_tables(&self, root: Frame, free: impl FnMut(Frame));
+    /// As for [`PageTables::map`]; no page of the user half is mapped, and each table that there is maps an address of one of the
+    /// ranges, or else what it holds leaks. `free` does not use these tables.
+    unsafe fn unlink_user_tables(
+        &self,
+        root: Frame,
+        ranges: impl Iterator<Item = Range<u64>>,
+        free: impl FnMut(Frame),
+    );
 
     /// Maps one page of the kernel half, for supervisor mode only, in tables that all PGDs share.
     ///

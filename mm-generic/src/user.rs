@@ -12,6 +12,7 @@
 //!   lack [`Prot::WRITE`] until the next store to it.
 //! - **counted**: an entry owns one count of the frame it shows. A private page that may be written has a
 //!   frame with a count of one, so no store is seen elsewhere.
+//! - **tables**: a table below the top level maps an address of a VMA, or one that an edit has unmapped since the mm was made.
 //! - **flushed**: no TLB holds a right that an entry has lost, and no frame is freed while a TLB may show it
 //!   (`gather.rs`).
 //!
@@ -61,12 +62,15 @@ pub const STACK_MAX: u64 = 8 << 20;
 /// Every method that takes the mm panics when the user half belongs to another one.
 pub struct UserSpace<K: Kernel> {
     vmas: VmaSet<K::Object>,
+    /// From the lowest address that was unmapped to the highest: there may be tables that no VMA needs. Empty if nothing was.
+    unmapped: Range<u64>,
 }
 
 impl<K: Kernel> UserSpace<K> {
     /// Makes an empty user half that ends a page below the boundary. That page stays free: see [`VmaSet::new`].
     pub(crate) fn new(tables: &<K::Arch as ArchPgd>::Tables) -> Self {
-        Self { vmas: VmaSet::new(MMAP_MIN_ADDR..tables.user_end() - PAGE_SIZE) }
+        let vmas = VmaSet::new(MMAP_MIN_ADDR..tables.user_end() - PAGE_SIZE);
+        Self { vmas, unmapped: 0..0 }
     }
 
     /// The VMAs, to look up and to place: [`VmaSet::find_gap`] says where a mapping has room.
@@ -93,6 +97,7 @@ impl<K: Kernel> UserSpace<K> {
     /// As [`VmaSet::replace`]; nothing has changed then.
     pub fn mmap_fixed(&mut self, mm: &Mm<K>, vma: Vma<K::Object>) -> Result<(), VmaError> {
         let mut pages = Pages::new(self, mm);
+        // The tables of what was there are the new VMA's.
         pages.zap(self.vmas.replace(vma)?);
         Ok(())
     }
@@ -104,7 +109,9 @@ impl<K: Kernel> UserSpace<K> {
     /// As [`VmaSet::remove`]; nothing has changed then.
     pub fn munmap(&mut self, mm: &Mm<K>, range: Range<u64>) -> Result<(), VmaError> {
         let mut pages = Pages::new(self, mm);
-        pages.zap(self.vmas.remove(range)?);
+        let pieces = self.vmas.remove(range)?;
+        self.note_unmapped(&pieces);
+        pages.zap(pieces);
         Ok(())
     }
 
@@ -115,7 +122,9 @@ impl<K: Kernel> UserSpace<K> {
     /// As [`VmaSet::resize_end`]; nothing has changed then.
     pub fn brk(&mut self, mm: &Mm<K>, old_end: u64, new_end: u64) -> Result<(), VmaError> {
         let mut pages = Pages::new(self, mm);
-        pages.zap(self.vmas.resize_end(old_end, new_end)?);
+        let pieces = self.vmas.resize_end(old_end, new_end)?;
+        self.note_unmapped(&pieces);
+        pages.zap(pieces);
         Ok(())
     }
 
@@ -149,12 +158,42 @@ impl<K: Kernel> UserSpace<K> {
         let mut pages = Pages::new(self, mm);
         let empty = VmaSet::new(self.vmas.limits());
         let vmas = core::mem::replace(&mut self.vmas, empty);
+        let unmapped = core::mem::replace(&mut self.unmapped, 0..0);
         let mut gather = Gather::new(mm);
         for vma in vmas.iter() {
             pages.unmap(vma.range(), &mut gather);
         }
-        pages.unlink_tables(&mut gather);
+        // A look at every entry of the top level, and of the few tables below it, would be a quarter of a small program's life.
+        pages.unlink_tables(with_tables(&vmas, unmapped), &mut gather);
     }
+
+    fn note_unmapped(&mut self, pieces: &Pieces<K::Object>) {
+        for piece in pieces.iter() {
+            self.unmapped = hull(&self.unmapped, piece.range());
+        }
+    }
+}
+
+/// Where there may be tables, in ascending order: the VMAs, and in the place of those that `unmapped` touches, one range for all.
+fn with_tables<B: Clone + PartialEq>(
+    vmas: &VmaSet<B>,
+    unmapped: Range<u64>,
+) -> impl Iterator<Item = Range<u64>> {
+    let whole = vmas.iter().map(Vma::range).filter(|vma| overlap(vma, &unmapped));
+    let whole = whole.fold(unmapped.clone(), |whole, vma| hull(&whole, vma));
+    let (start, end) = (whole.start, whole.end);
+    let below = vmas.iter().map(Vma::range).take_while(move |vma| vma.end <= start);
+    let above = vmas.iter().map(Vma::range).filter(move |vma| vma.start >= end);
+    below.chain([whole]).chain(above)
+}
+
+fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
+/// The least range that has both in it.
+fn hull(one: &Range<u64>, other: Range<u64>) -> Range<u64> {
+    if one.is_empty() { other } else { one.start.min(other.start)..one.end.max(other.end) }
 }
 
 impl<K: Kernel> Pages<'_, K> {

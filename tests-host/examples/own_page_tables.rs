@@ -151,8 +151,15 @@ unsafe impl PageTables for OwnTables {
         ControlFlow::Continue(())
     }
 
-    unsafe fn unlink_user_tables(&self, root: Frame, free: impl FnMut(Frame)) {
-        let slots = (0..self.user_end).step_by(SLOT as usize);
+    unsafe fn unlink_user_tables(
+        &self,
+        root: Frame,
+        ranges: impl Iterator<Item = Range<u64>>,
+        free: impl FnMut(Frame),
+    ) {
+        // A slot that two ranges share is empty when the second one comes to it.
+        let slots =
+            ranges.flat_map(|range| (range.start / SLOT * SLOT..range.end).step_by(SLOT as usize));
         let entries = slots.map(|addr| self.slot(root, addr).swap(0, Ordering::AcqRel));
         entries.filter_map(leaf).map(|table| table.frame).for_each(free);
     }

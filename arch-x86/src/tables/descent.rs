@@ -152,6 +152,45 @@ impl<G: Geometry, F: Frames> Tables<G, F> {
         }
     }
 
+    /// Unlinks the tables that map an address from `first` to `last`, both included, and none from `next` on, and hands each to
+    /// `free` once everything below it is gone.
+    ///
+    /// `table` is a table of level `depth`, not the last one, and the range lies within what it maps. What its tables map below
+    /// `first` is gone already.
+    pub(super) fn unlink_range(
+        &self,
+        table: Frame,
+        depth: usize,
+        first: u64,
+        last: u64,
+        next: u64,
+        free: &mut impl FnMut(Frame),
+    ) {
+        let levels = self.geometry.levels();
+        let level = levels[depth];
+        let entries = self.entries(table);
+        let mut addr = first;
+        loop {
+            let mapped_to = addr | (level.span() - 1);
+            let end = mapped_to.min(last);
+            let cell = &entries[level.index(addr)];
+            let entry = G::Word::load(cell, Ordering::Acquire);
+            if let Target::Table(child) = entry::target(&self.geometry, depth, entry) {
+                if depth + 2 < levels.len() {
+                    self.unlink_range(child, depth + 1, addr, end, next, free);
+                }
+                if mapped_to < next {
+                    G::Word::swap(cell, G::Word::NONE, Ordering::Release);
+                    free(child);
+                }
+            }
+            if end == last {
+                return;
+            }
+            addr = end + 1;
+        }
+    }
+
     /// Unlinks what is behind the first `entries` entries of `table`, a table of level `depth`, and
     /// hands each table to `free` once everything below it is gone.
     pub(crate) fn unlink_tables(

@@ -124,8 +124,20 @@ unsafe impl<G: Geometry, F: Frames> PageTables for Tables<G, F> {
         self.for_each_user_cell(root, range, &mut protect)
     }
 
-    unsafe fn unlink_user_tables(&self, root: Frame, mut free: impl FnMut(Frame)) {
-        self.unlink_tables(root, 0, G::BOUNDARY, &mut free);
+    unsafe fn unlink_user_tables(
+        &self,
+        root: Frame,
+        ranges: impl Iterator<Item = Range<u64>>,
+        mut free: impl FnMut(Frame),
+    ) {
+        let end = self.geometry.user_end();
+        let mut ranges = ranges.filter(|range| range.start < range.end.min(end)).peekable();
+        while let Some(range) = ranges.next() {
+            // A table that the next range needs as well goes with the last one that needs it, as in Linux's `free_pgtables`.
+            let next = ranges.peek().map_or(end, |next| next.start);
+            let last = range.end.min(end) - 1;
+            self.unlink_range(root, 0, range.start, last, next, &mut free);
+        }
     }
 
     unsafe fn map_kernel(

@@ -47,7 +47,11 @@ unsafe extern "Rust" {
         range: Range<u64>,
         visit: &mut dyn FnMut(u64, Leaf) -> Option<Prot>,
     );
-    pub(crate) safe fn kernel_unlink_user_tables(root: Frame, free: &mut dyn FnMut(Frame));
+    pub(crate) safe fn kernel_unlink_user_tables(
+        root: Frame,
+        ranges: &mut dyn Iterator<Item = Range<u64>>,
+        free: &mut dyn FnMut(Frame),
+    );
     pub(crate) safe fn kernel_map_kernel(
         root: Frame,
         addr: u64,

@@ -97,8 +97,13 @@ unsafe impl PageTables for UserTables {
         broken.map_or(ControlFlow::Continue(()), ControlFlow::Break)
     }
 
-    unsafe fn unlink_user_tables(&self, root: Frame, mut free: impl FnMut(Frame)) {
-        outside::kernel_unlink_user_tables(root, &mut free);
+    unsafe fn unlink_user_tables(
+        &self,
+        root: Frame,
+        mut ranges: impl Iterator<Item = Range<u64>>,
+        mut free: impl FnMut(Frame),
+    ) {
+        outside::kernel_unlink_user_tables(root, &mut ranges, &mut free);
     }
 
     unsafe fn map_kernel(

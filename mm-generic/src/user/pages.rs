@@ -129,10 +129,15 @@ impl<'a, K: Kernel> Pages<'a, K> {
         unsafe { self.tables().unmap_range(self.root, range, visit) };
     }
 
-    /// Unlinks all tables below the top level and gives them to `gather`. No page is mapped any more.
-    pub(super) fn unlink_tables(&mut self, gather: &mut Gather<'_, K>) {
+    /// Unlinks all tables below the top level and gives them to `gather`. No page is mapped any more, and each table is there for
+    /// the sake of one of `ranges`, which ascend.
+    pub(super) fn unlink_tables(
+        &mut self,
+        ranges: impl Iterator<Item = Range<u64>>,
+        gather: &mut Gather<'_, K>,
+    ) {
         let free = |table| gather.table(table);
-        // SAFETY: the type's invariant; every page lay in a VMA, and all VMAs have been unmapped.
-        unsafe { self.tables().unlink_user_tables(self.root, free) };
+        // SAFETY: the type's invariant; the caller's word for the rest.
+        unsafe { self.tables().unlink_user_tables(self.root, ranges, free) };
     }
 }

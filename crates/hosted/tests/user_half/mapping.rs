@@ -17,6 +17,7 @@ on_every_mmu!(
     a_heap_grows_and_shrinks,
     a_user_half_of_another_mm_is_refused,
     an_exit_frees_pages_and_tables_everywhere,
+    tables_that_no_vma_needs_any_more_go_with_the_mm,
 );
 
 fn unmapping_frees_the_pages_of_the_range_and_no_others<A: ArchPgd>(world: &World<A>) {
@@ -164,6 +165,37 @@ fn an_exit_frees_pages_and_tables_everywhere<A: ArchPgd>(world: &World<A>) {
         process.store(corner, 2).unwrap();
     }
     process.unmap(0x40_0000..0x40_0000 + PAGE);
+    drop(process);
+    world.assert_allocated(before);
+}
+
+/// An exit looks for tables where VMAs are and where pages were unmapped, and nowhere else.
+fn tables_that_no_vma_needs_any_more_go_with_the_mm<A: ArchPgd>(world: &World<A>) {
+    let before = world.frames.allocated();
+    let process = world.process();
+    let (low, high) = (0x40_0000, world.user_end() - 8 * PAGE);
+    let page = |base: u64, number: u64| base + number * PAGE..base + (number + 1) * PAGE;
+    let touch = |range: std::ops::Range<u64>| {
+        process.map(range.clone(), RW, PRIVATE);
+        process.store(range.start, 1).unwrap();
+    };
+    // Tables with nothing left in them: one of their own, and one that stays for a neighbour.
+    touch(world.seam() - PAGE..world.seam() + PAGE);
+    process.unmap(world.seam() - PAGE..world.seam() + PAGE);
+    touch(page(low, 0));
+    touch(page(low, 2));
+    process.unmap(page(low, 0));
+    // In use to the end, below, within and above what was unmapped.
+    touch(page(low - 0x20_0000, 0));
+    touch(page(world.seam(), 4));
+    touch(page(high, 0));
+    // A heap that has shrunk over a seam, above all that was unmapped before.
+    let heap = world.seam() * 5 / 4 - PAGE;
+    touch(heap..heap + PAGE);
+    process.user().brk(&process.mm, heap + PAGE, heap + 4 * PAGE).unwrap();
+    process.store(heap + 3 * PAGE, 1).unwrap();
+    process.user().brk(&process.mm, heap + 4 * PAGE, heap + PAGE).unwrap();
+    drop(process.fork());
     drop(process);
     world.assert_allocated(before);
 }
