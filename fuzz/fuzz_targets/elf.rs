@@ -91,7 +91,11 @@ fuzz_target!(|data: &[u8]| {
         if choice & 8 != 0 {
             frames.fail_after(u64::from(choice >> 4));
         }
-        let loaded = load(ground.world.init_mm(), &HostFile(Arc::from(file)), file, &request);
+        let mut object = file.to_vec();
+        if fuzz::is_planted("other-bytes") {
+            object.iter_mut().for_each(|byte| *byte ^= 0xff);
+        }
+        let loaded = load(ground.world.init_mm(), &HostFile(Arc::from(object)), file, &request);
         frames.fail_never();
         match (&plan, loaded) {
             (Err(error), Ok(_)) => panic!("loaded although {error}"),

@@ -1,4 +1,4 @@
-//! Any history of forks, execs, exits, edits of the user half, faults, growths and reclaims, against a sequential model that has neither
+//! Any history of forks, execs, exits, edits of the user half, faults, growths, replacements and reclaims, against a sequential model that has neither
 //! tables nor frames. After each step the kernel half and the user half of every process are what the model says.
 #![no_main]
 
@@ -20,6 +20,7 @@ use mm_generic::frames::{Frame, Frames};
 use mm_generic::growth::SyncedRange;
 use mm_generic::prot::Prot;
 use mm_generic::publish::NewMm;
+use mm_generic::replacement::Replacement;
 use mm_generic::vma::{Backing, Vma, VmaFlags};
 
 thread_local! {
@@ -74,7 +75,7 @@ impl<G: Geometry> Run<G> {
         let pages = first..(first + 1 + input.below(4)).min(PAGES);
         let range = DATA + pages.start * PAGE..DATA + pages.end * PAGE;
         let rights = [Prot::READ, Prot::READ | Prot::WRITE, Prot::empty()][input.below(3) as usize];
-        match input.byte() % 12 {
+        match input.byte() % 15 {
             0 | 1 if self.processes.len() < PROCESSES => {
                 let shares = input.byte() & 3 == 0;
                 let args = if shares { CloneArgs::VFORK } else { CloneArgs::FORK };
@@ -175,8 +176,48 @@ impl<G: Geometry> Run<G> {
                 // SAFETY: one thread plays both CPUs.
                 unsafe { loaded.switch_mm(task.mm_to_load().expect("late").expect("an mm")) };
             }
+            12 if !self.grown.is_empty() => self.replace(input),
+            13 => {
+                let end = first + input.below(PAGES - first + 1);
+                let brk = mm.user().brk(&mm, DATA + first * PAGE, DATA + end * PAGE);
+                assert_eq!(brk.is_ok(), self.brk(space, first, end), "{brk:?}");
+            }
+            14 => {
+                let end = input.below(first + 1);
+                let brk = mm.user().brk(&mm, DATA + first * PAGE, DATA + end * PAGE);
+                assert_eq!(brk.is_ok(), self.brk(space, first, end), "{brk:?}");
+            }
             _ => self.ground.settle(),
         }
+    }
+
+    /// Moves the end of the run of pages with the same rights that ends at `old`, or goes on there, to `new`, if it may.
+    fn brk(&mut self, space: usize, old: u64, new: u64) -> bool {
+        let space = &mut self.spaces[space];
+        let Some(last) = old.checked_sub(1).and_then(|last| space.get(&last)).copied() else {
+            return false;
+        };
+        let is_heap = |page: &u64| space.get(page).is_some_and(|page| page.prot == last.prot);
+        let start = (0..old).rev().take_while(is_heap).last().expect("the last page is");
+        if new < start || (old..new).any(|page| space.contains_key(&page)) {
+            return false;
+        }
+        space.retain(|page, _| !(new..old).contains(page));
+        space.extend((old..new).map(|page| (page, Page { prot: last.prot, value: 0 })));
+        true
+    }
+
+    /// Moves the table behind a growth's slot to another frame, which only its sole owner may.
+    fn replace(&mut self, input: &mut Input) {
+        let index = input.byte() as usize % self.grown.len();
+        let how = [Replacement::Move, Replacement::Collapse][usize::from(input.below(4) == 0)];
+        let slot = |addr: u64| addr - addr % self.span;
+        let addr = self.grown[index].addr;
+        let owners = self.grown.iter().filter(|grown| slot(grown.addr) == slot(addr)).count();
+        let init_mm = self.ground.world.init_mm();
+        let replaced = init_mm.replace(&mut self.grown[index].range, addr, how);
+        // A slot with a page here and there never collapses.
+        assert_eq!(replaced.is_ok(), how == Replacement::Move && owners == 1, "{replaced:?}");
     }
 
     fn grow(&mut self, input: &mut Input) {
@@ -192,6 +233,12 @@ impl<G: Geometry> Run<G> {
         let frame = self.ground.world.frames().alloc().expect("frames enough");
         init_mm.map_kernel(&range, addr, frame, Prot::READ | Prot::WRITE).expect("a free page");
         self.grown.push(Grown { range, addr, frame });
+        if fuzz::is_planted("lost-entry") && self.kind == MmuKind::FourLevel {
+            let mm = self.processes[0].task.mm().expect("a user task");
+            let index = (addr >> 39) as usize & 511;
+            self.ground.world.frames().table64(mm.root())[index]
+                .store(0, std::sync::atomic::Ordering::Relaxed);
+        }
     }
 
     fn verify(&self) {

@@ -59,6 +59,12 @@ impl<G: Geometry> Ground<G> {
     }
 }
 
+/// Tells whether the fault `name` is to be in this target's kernel, so that its checks are seen to fail
+/// (`cargo xtask verify fuzz`).
+pub fn is_planted(name: &str) -> bool {
+    std::env::var("FUZZ_PLANT").is_ok_and(|planted| planted == name)
+}
+
 /// The input, read from its beginning; zeros follow its end.
 pub struct Input<'a>(pub &'a [u8]);
 

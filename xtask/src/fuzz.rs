@@ -1,4 +1,6 @@
-//! `cargo xtask fuzz`: the targets of `fuzz/`, each for a bounded time, from the corpus that is checked in.
+//! `cargo xtask verify fuzz` and `cargo xtask fuzz`: the targets of `fuzz/`, each for a bounded time, from the corpus that is checked in.
+//!
+//! `verify` also plants a fault in each target's kernel, and the corpus must find it. `fuzz` has the options.
 //!
 //! The nightly toolchain builds them with the flags that cargo-fuzz uses (`cargo fuzz run TARGET` works as well): coverage,
 //! AddressSanitizer and debug assertions. libFuzzer stops at the first input that panics, leaks, hangs or asks for too much
@@ -32,6 +34,71 @@ const TARGETS: [&str; 4] = ["elf", "handover", "operations", "ranges"];
 
 /// Longest input in bytes. A history's last steps would else never be reached.
 const MAX_LEN: u64 = 4096;
+
+/// A fault that is put into a target's kernel, and what the target must say when it replays the corpus.
+struct Planted {
+    name: &'static str,
+    target: &'static str,
+    finding: &'static str,
+}
+
+const PLANTED: [Planted; 4] = [
+    // The object behind a segment holds other bytes than the file that was parsed.
+    Planted { name: "other-bytes", target: "elf", finding: "of Segment" },
+    // Memory is handed out wherever it begins.
+    Planted { name: "any-alignment", target: "handover", finding: "start % align == 0" },
+    // A growth is lost in one PGD.
+    Planted { name: "lost-entry", target: "operations", finding: "left == right" },
+    // A growth of half a page is taken for one of the page.
+    Planted {
+        name: "rounds-down",
+        target: "ranges",
+        finding: "panicked at fuzz_targets/ranges.rs",
+    },
+];
+
+/// Seconds that `verify` gives each target.
+const VERIFY_SECONDS: u64 = 8;
+
+/// Fuzzes every target, or `only` one, then finds the planted faults.
+pub(crate) fn verify(only: Option<&str>) -> Result<String, Box<dyn Error>> {
+    let arguments =
+        Arguments { seconds: VERIFY_SECONDS, only: only.map(str::to_owned), minimise: false };
+    run(&arguments)?;
+    let chosen = |target: &str| only.is_none_or(|only| only == target);
+    let mut found = 0;
+    for planted in PLANTED.iter().filter(|planted| chosen(planted.target)) {
+        find(planted)?;
+        found += 1;
+    }
+    let targets = TARGETS.iter().filter(|target| chosen(target)).count();
+    Ok(format!(
+        "{targets} targets for {VERIFY_SECONDS} s each; {found} planted faults found by the corpus"
+    ))
+}
+
+/// Replays the corpus that is checked in, which must find the fault.
+fn find(planted: &Planted) -> Result<(), Box<dyn Error>> {
+    let Planted { name, target, finding } = *planted;
+    let output = libfuzzer(target)?
+        .arg("-runs=0")
+        // Not among what was found for real.
+        .arg(format!("-exact_artifact_path={}", root().join("target/fuzz-planted").display()))
+        .arg(root().join("fuzz/corpus").join(target))
+        // Read by fuzz/src/lib.rs.
+        .env("FUZZ_PLANT", name)
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() || !text.contains(finding) {
+        return Err(format!(
+            "the planted fault {name:?} was not found by {target}: {}\n{text}",
+            output.status
+        )
+        .into());
+    }
+    println!("  planted {name}: found by {target}");
+    Ok(())
+}
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if let Some(only) = &arguments.only

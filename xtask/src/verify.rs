@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::{Outcome, loom};
+use crate::{Outcome, fuzz, loom};
 
 /// Which checks to run.
 #[derive(Debug, Args)]
@@ -43,6 +43,7 @@ const CHECKS: &[Check] = &[
     Check { name: "spin", run: spin::run },
     Check { name: "mmu", run: mmu::run },
     Check { name: "faults", run: faults::run },
+    Check { name: "fuzz", run: fuzz::verify },
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
