@@ -1,4 +1,4 @@
-//! The interval timers of processes: `setitimer` and `alarm`.
+//! The interval timers of processes, `setitimer` and `alarm`, and the timers that are files.
 //!
 //! The one that runs in real time is a thread's business: it sleeps until the first of them is due, and sends the
 //! signals. The two that run in the process's own time are looked at when one of its threads is about to go
@@ -11,6 +11,7 @@ use crate::signal::info::Info;
 use crate::signal::{Signal, send};
 use crate::task::process::{for_each_thread, leader_of};
 use alloc::collections::BTreeMap;
+use alloc::sync::{Arc, Weak};
 use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use kernel_task::pid::Pid;
@@ -76,8 +77,19 @@ pub struct Timers {
 /// When a timer is due, and its process's number.
 type Key = (u64, u64);
 
-/// The timers that run in real time, and their processes.
-static DUE: Mutex<BTreeMap<Key, Pid>> = Mutex::new(BTreeMap::new());
+/// Whose timer it is.
+#[derive(Clone)]
+enum Owner {
+    Process(Pid),
+    /// The address of the timer is its number.
+    File(Weak<FileTimer>),
+}
+
+/// A timer that is a file.
+type FileTimer = files::timerfd::Timer<WaitQueue>;
+
+/// The timers that run in real time.
+static DUE: Mutex<BTreeMap<Key, Owner>> = Mutex::new(BTreeMap::new());
 
 /// What the thread waits for, besides time.
 static CHANGED: WaitQueue = WaitQueue::new();
@@ -107,7 +119,7 @@ impl Timers {
             let mut all = DUE.lock();
             all.remove(&(old.due, this.number));
             if due != 0 {
-                all.insert((due, this.number), me.process().pid());
+                all.insert((due, this.number), Owner::Process(me.process().pid()));
             }
             drop(all);
             CHANGED.wake_all();
@@ -198,14 +210,17 @@ pub fn check_own_time(me: &Current) {
 
 /// Sends the signals of timers that run in real time, for ever.
 pub extern "C" fn serve(_: usize) -> ! {
-    let first = || DUE.lock().first_key_value().map(|(&key, &pid)| (key, pid));
+    let first = || DUE.lock().first_key_value().map(|(&key, owner)| (key, owner.clone()));
     loop {
         let next = first().map(|((due, _), _)| due);
         let changed = || (first().map(|((due, _), _)| due) != next).then_some(());
         // Either way there is something to look at.
         let _ = sleep_until(&[&CHANGED], Patience::Endless, next, changed);
-        while let Some((key, pid)) = first().filter(|((due, _), _)| *due <= clock::now()) {
-            go_off(key, pid);
+        while let Some((key, owner)) = first().filter(|((due, _), _)| *due <= clock::now()) {
+            match owner {
+                Owner::Process(pid) => go_off(key, pid),
+                Owner::File(timer) => ring(key, &timer),
+            }
         }
     }
 }
@@ -222,8 +237,43 @@ fn go_off(key: Key, pid: Pid) {
         let timers_locked = timers.timers.lock();
         let due = timers_locked[Which::Real as usize].due;
         if due != 0 {
-            DUE.lock().insert((due, timers.number), pid);
+            DUE.lock().insert((due, timers.number), Owner::Process(pid));
         }
     }
     send::to_process(&leader, Info::kernel(Which::Real.signal()));
+}
+
+/// Sets a timer that is a file, and returns what was left of it.
+pub fn set_file(
+    timer: &Arc<FileTimer>,
+    setting: files::timerfd::Setting,
+) -> files::timerfd::Setting {
+    let old = timer.set(setting);
+    {
+        let mut all = DUE.lock();
+        all.retain(
+            |_, owner| !matches!(owner, Owner::File(other) if other.as_ptr() == Arc::as_ptr(timer)),
+        );
+        if setting.due != 0 {
+            all.insert((setting.due, number_of(timer)), Owner::File(Arc::downgrade(timer)));
+        }
+    }
+    CHANGED.wake_all();
+    old
+}
+
+/// A number that no other timer has: processes are counted from 0, and never get as far as addresses.
+fn number_of(timer: &Arc<FileTimer>) -> u64 {
+    Arc::as_ptr(timer).addr() as u64
+}
+
+/// Tells who waits that a timer has expired, and sees to its next time.
+fn ring(key: Key, timer: &Weak<FileTimer>) {
+    DUE.lock().remove(&key);
+    let Some(timer) = timer.upgrade() else { return };
+    timer.ring();
+    if let Some(next) = timer.next() {
+        // If it is set anew at this moment, there are two entries, and one rings in vain.
+        DUE.lock().insert((next, number_of(&timer)), Owner::File(Arc::downgrade(&timer)));
+    }
 }

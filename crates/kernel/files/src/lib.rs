@@ -17,7 +17,7 @@
 //! | pipe, pipe2; eventfd; socketpair     | [`pipe::pair`], [`eventfd::open`], [`pipe::duplex`]       |
 //! | console: input, ioctl, job control   | [`tty::Tty`]                                              |
 //! | poll, select, ppoll                  | [`OpenFile::poll`], [`OpenFile::queue`], [`Ready`]        |
-//! | epoll                                | [`epoll::Epoll`]                                          |
+//! | epoll; timerfd                       | [`epoll::Epoll`]; [`timerfd::Timer`]                      |
 //! | /proc                                | the kernel implements [`proc::ProcSource`]                |
 //! | struct stat, statx, dirent64, …      | [`abi`]                                                   |
 //!
@@ -74,6 +74,7 @@ mod stream;
 #[cfg(test)]
 mod testing;
 mod time;
+pub mod timerfd;
 mod tree;
 pub mod tty;
 pub mod wait;

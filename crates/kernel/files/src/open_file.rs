@@ -7,6 +7,7 @@ use crate::abi::DirentWriter;
 use crate::epoll::Epoll;
 use crate::proc::{ProcNode, ProcSource};
 use crate::stream::Stream;
+use crate::timerfd::Timer;
 use crate::tree::{DEVICE, FileSystem, Inode, Node, Place};
 use crate::tty::Tty;
 use crate::{DeviceNumber, Errno, FileType, Metadata, OpenFlags, Ready, WaitQueue};
@@ -464,6 +465,12 @@ impl<Q: WaitQueue> OpenFile<Q> {
     #[must_use]
     pub fn epoll(&self) -> Option<&Arc<Epoll<Q>>> {
         if let Object::Stream(stream) = &self.object { stream.epoll() } else { None }
+    }
+
+    /// Returns the timer, if this is one.
+    #[must_use]
+    pub fn timer(&self) -> Option<&Arc<Timer<Q>>> {
+        if let Object::Stream(stream) = &self.object { stream.timer() } else { None }
     }
 
     /// Returns what fstat(2) reports.

@@ -4,6 +4,7 @@
 //! description with [`OpenFile::stream`](crate::OpenFile::stream).
 
 use crate::epoll::Epoll;
+use crate::timerfd::Timer;
 use crate::tty::Tty;
 use crate::{Errno, FileType, OpenFlags, Ready, WaitQueue};
 use alloc::boxed::Box;
@@ -73,6 +74,11 @@ pub trait Stream<Q: WaitQueue>: Send + Sync + 'static {
 
     /// Returns the set of watched files, if this is one.
     fn epoll(&self) -> Option<&Arc<Epoll<Q>>> {
+        None
+    }
+
+    /// Returns the timer, if this is one.
+    fn timer(&self) -> Option<&Arc<Timer<Q>>> {
         None
     }
 

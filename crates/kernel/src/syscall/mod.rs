@@ -13,6 +13,7 @@ mod process;
 mod signals;
 mod sync;
 mod table;
+mod timerfd;
 mod timers;
 mod times;
 mod user;

@@ -2,7 +2,7 @@
 
 use super::{
     Answer, Call, affinity, clone, epoll, ids, info, io, memory, path, poll, process, signals,
-    sync, timers, times, unknown,
+    sync, timerfd, timers, times, unknown,
 };
 use crate::sched::schedule;
 use files::Errno;
@@ -172,7 +172,10 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         274 => ids::get_robust_list(c),
         280 => path::utimensat(c),
         281 => epoll::pwait(c),
+        283 => timerfd::create(c),
         285 => io::fallocate(c),
+        286 => timerfd::set(c),
+        287 => timerfd::get(c),
         290 => io::eventfd2(c),
         291 => epoll::create(c, a(0)),
         292 => io::dup3(c),

@@ -1,4 +1,4 @@
-// Descriptors that stand for events: epoll and what it watches. Each line is a fact about Linux: what is printed on the
+// Descriptors that stand for events: epoll, what it watches, and timers. Each line is a fact about Linux: what is printed on the
 // host has to be printed on the reference kernel.
 
 #define _GNU_SOURCE
@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -167,11 +168,50 @@ static void waits(void) {
     fact("waited", waitpid(child, &status, 0) == child && status == 0);
 }
 
+static void timers(void) {
+    uint64_t count = 0;
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK), set = epoll_create1(0);
+    struct itimerspec soon = {.it_value.tv_nsec = 20000000}, off = {0}, left;
+    fact("clock", result(timerfd_create(99, 0)));
+    fact("flags", result(timerfd_create(CLOCK_MONOTONIC, 1)));
+    fact("off", result(read(timer, &count, sizeof count)));
+    fact("short", result(read(timer, &count, 4)));
+    fact("set", result(timerfd_settime(timer, 0, &soon, &left)));
+    fact("was off", left.it_value.tv_sec + left.it_value.tv_nsec);
+    fact("get", result(timerfd_gettime(timer, &left)));
+    fact("is on", left.it_value.tv_nsec > 0);
+    fact("add", add(set, timer, EPOLLIN));
+    struct epoll_event event;
+    fact("expired", epoll_wait(set, &event, 1, 5000));
+    fact("read", read(timer, &count, sizeof count));
+    fact("count", count);
+    fact("read again", result(read(timer, &count, sizeof count)));
+    struct itimerspec often = {.it_interval.tv_nsec = 10000000, .it_value.tv_nsec = 10000000};
+    fact("set", result(timerfd_settime(timer, 0, &often, NULL)));
+    usleep(100000);
+    fact("read", read(timer, &count, sizeof count));
+    fact("several", count >= 5);
+    fact("off", result(timerfd_settime(timer, 0, &off, NULL)));
+    fact("is off", result(read(timer, &count, sizeof count)));
+    struct timespec now;
+    int absolute = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC);
+    clock_gettime(CLOCK_REALTIME, &now);
+    struct itimerspec past = {.it_value.tv_sec = now.tv_sec - 1, .it_value.tv_nsec = 1};
+    fact("past", result(timerfd_settime(absolute, TFD_TIMER_ABSTIME, &past, NULL)));
+    // Waits for what is due already.
+    fact("read", read(absolute, &count, sizeof count));
+    fact("count", count);
+    fact("write", result(write(absolute, &count, sizeof count)));
+    fact("no timer", result(timerfd_gettime(set, &left)));
+    close(timer), close(set), close(absolute);
+}
+
 int main(void) {
     setvbuf(stdout, NULL, _IOLBF, 0);
     levels_and_edges();
     many_kinds();
     errors();
     waits();
+    timers();
     return 0;
 }
