@@ -730,23 +730,28 @@ macro_rules! killed {
     };
 }
 
-killed! {
-    late_fills_only_none_is_killed: LateFillsOnlyNone in ForkReclaim,
-    complete_by_comparison_is_killed: CompleteByComparison in SameFrameFork,
-    complete_by_store_is_killed: CompleteByStore in SameFrameFork,
-    reference_before_mark_is_killed: ReferenceBeforeMark in SameFrameFork,
-    mark_barrier_gone_is_killed: MarkBarrierGone in SameFrameFork,
-    late_populated_only_is_killed: LatePopulatedOnly in ExecReclaim,
-    walk_fills_only_none_is_killed: WalkFillsOnlyNone in ExitReclaim,
-    walk_skips_empty_is_killed: WalkSkipsEmpty in ExitReclaim,
-    walk_without_lock_is_killed: WalkWithoutLock in SameFrameAttach,
-    attach_without_lock_is_killed: AttachWithoutLock in SameFrameAttach,
-    stamp_after_walk_is_killed: StampAfterWalk in ReclaimGrowth,
-    flush_left_out_is_killed: FlushLeftOut in ExitReclaim,
-    helper_does_not_flush_is_killed: HelperDoesNotFlush in ReclaimGrowth,
-    helper_flushes_own_range_is_killed: HelperFlushesOwnRange in ReclaimGrowth,
-    flush_before_walk_is_killed: FlushBeforeWalk in ExitReclaim,
-    tables_freed_before_walk_is_killed: TablesFreedBeforeWalk in ExitReclaim,
-    tables_freed_before_flush_is_killed: TablesFreedBeforeFlush in ExitReclaim,
-    the_cpus_are_walked_in_a_reclaim_too: CpuWalkLeftOut in ExitReclaim,
+/// Named so that `cargo xtask mutants` can run what kills and leave out what explores.
+mod mutants_of_updates {
+    use super::*;
+
+    killed! {
+        late_fills_only_none_is_killed: LateFillsOnlyNone in ForkReclaim,
+        complete_by_comparison_is_killed: CompleteByComparison in SameFrameFork,
+        complete_by_store_is_killed: CompleteByStore in SameFrameFork,
+        reference_before_mark_is_killed: ReferenceBeforeMark in SameFrameFork,
+        mark_barrier_gone_is_killed: MarkBarrierGone in SameFrameFork,
+        late_populated_only_is_killed: LatePopulatedOnly in ExecReclaim,
+        walk_fills_only_none_is_killed: WalkFillsOnlyNone in ExitReclaim,
+        walk_skips_empty_is_killed: WalkSkipsEmpty in ExitReclaim,
+        walk_without_lock_is_killed: WalkWithoutLock in SameFrameAttach,
+        attach_without_lock_is_killed: AttachWithoutLock in SameFrameAttach,
+        stamp_after_walk_is_killed: StampAfterWalk in ReclaimGrowth,
+        flush_left_out_is_killed: FlushLeftOut in ExitReclaim,
+        helper_does_not_flush_is_killed: HelperDoesNotFlush in ReclaimGrowth,
+        helper_flushes_own_range_is_killed: HelperFlushesOwnRange in ReclaimGrowth,
+        flush_before_walk_is_killed: FlushBeforeWalk in ExitReclaim,
+        tables_freed_before_walk_is_killed: TablesFreedBeforeWalk in ExitReclaim,
+        tables_freed_before_flush_is_killed: TablesFreedBeforeFlush in ExitReclaim,
+        the_cpus_are_walked_in_a_reclaim_too: CpuWalkLeftOut in ExitReclaim,
+    }
 }

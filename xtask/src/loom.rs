@@ -52,9 +52,12 @@ pub(crate) fn run(only: Option<&str>) -> Result<String, Box<dyn Error>> {
     Ok(format!("{executions} executions that must be right, {killed} mutants killed"))
 }
 
-/// The command that explores the models of the test binary `test`, for `cargo xtask mutants`.
-pub(crate) fn command_for(test: &str) -> Option<Command> {
-    MODELS.iter().find(|models| models.test == test).map(command)
+/// The command that runs the mutants through the models of the protocol, and none of the explorations that must be right:
+/// each of these tests has `mutant` in its name.
+pub(crate) fn mutants_command() -> Option<Command> {
+    let mut command = MODELS.iter().find(|models| models.test == "loom_protocol").map(command)?;
+    command.arg("mutant");
+    Some(command)
 }
 
 fn command(models: &Models) -> Command {

@@ -70,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 
 /// Runs the model checks and reads off their output which scenario killed which mutant.
 fn killed_by_loom() -> Result<BTreeMap<String, Vec<String>>, Box<dyn std::error::Error>> {
-    let output = loom::command_for("loom_protocol").ok_or("the protocol has models")?.output()?;
+    let output = loom::mutants_command().ok_or("the protocol has models")?.output()?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stdout);
         return Err(format!("the model checks failed:\n{text}").into());
