@@ -103,11 +103,13 @@ impl Suite {
             killers.extend(tests_of(target, Path::new(binary), directory)?);
         }
         for left_out in self.left_out {
-            if !killers.iter().any(|killer| killer.name == *left_out) {
+            if !killers.iter().any(|killer| killer.name.starts_with(left_out)) {
                 return Err(format!("no test {left_out} to be left out").into());
             }
         }
-        killers.retain(|killer| !self.left_out.contains(&killer.name.as_str()));
+        killers.retain(|killer| {
+            !self.left_out.iter().any(|left_out| killer.name.starts_with(left_out))
+        });
         Ok(killers)
     }
 }
