@@ -5,6 +5,7 @@
 
 mod faults;
 mod mmu;
+mod sanitizers;
 mod spin;
 
 use std::error::Error;
@@ -44,6 +45,7 @@ const CHECKS: &[Check] = &[
     Check { name: "mmu", run: mmu::run },
     Check { name: "faults", run: faults::run },
     Check { name: "fuzz", run: fuzz::verify },
+    Check { name: "sanitizers", run: sanitizers::run },
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
