@@ -434,7 +434,8 @@ static void stops(void)
 	count = 0;
 	child = fork();
 	if (child == 0) {
-		raise(SIGTSTP);
+		// Not SIGTSTP, which stops nobody whose group has no parent in the session: that depends on who started this.
+		raise(SIGSTOP);
 		_exit(0);
 	}
 	status_of(child, WUNTRACED);
