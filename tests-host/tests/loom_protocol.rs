@@ -12,7 +12,10 @@ use std::sync::Arc;
 
 use arch_x86::late::LateInit;
 use kernel_sync::Rcu;
+use kernel_sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
+use mm_generic::arch::PgdWalk;
+use mm_generic::frames::PAGE_SIZE;
 use mm_generic::mm::Stage;
 use mm_generic::reference::Refusal;
 use mm_generic::replacement::{ReplaceError, Replacement};
@@ -503,6 +506,75 @@ impl Scenario for SameFrameAttach {
     }
 }
 
+/// A reclaim whose walk comes late: the slot has been grown into and reclaimed again since, by walks that an mm was published behind.
+///
+/// The late walker must not bring what the slot held in between. That takes a value which late init leaves as it was, and that is none; so the walks
+/// are called by themselves here, for one mm, with the first entry gone already.
+struct LateWalker;
+
+/// An mm as a walk sees it.
+struct Place<P> {
+    pgd: P,
+    is_published: AtomicBool,
+}
+
+// SAFETY: the only mm, from its publication on.
+unsafe impl<P> PgdWalk<P> for Place<P> {
+    fn for_each_pgd(&self, visit: &mut dyn FnMut(&P)) {
+        if self.is_published.load(Ordering::Acquire) {
+            visit(&self.pgd);
+        }
+    }
+}
+
+impl Scenario for LateWalker {
+    const NAME: &'static str = "late walk x growth and reclaim x publication";
+    const BOUND: Option<usize> = Some(3);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let arch = world.init_mm().arch();
+        let slots = arch.kernel_slots().expect("PGDs have copies");
+        let first = arch.kernel_half().first;
+        let range = arch.kernel_half().range(first, PAGE_SIZE).expect("a page of the kernel half");
+        let grow = move || arch.populate_kernel(range).expect("frames enough");
+        let retire = move || {
+            let mut retired = slots.reserve_retired(range).expect("heap enough");
+            // SAFETY: grown just before, and used by nobody; freed when all walks have ended.
+            unsafe { slots.retire(range, &mut retired) };
+            retired
+        };
+        grow();
+        let older = retire();
+        let pgd = arch.pgd_alloc().expect("frames enough");
+        let place = Arc::new(Place { pgd, is_published: AtomicBool::new(false) });
+        let sync =
+            |place: Arc<Place<A::Pgd>>| move || arch.sync_global_pgds(range, &*place, &mut || {});
+        let walker = thread::spawn(sync(Arc::clone(&place)));
+        let walk = sync(Arc::clone(&place));
+        let updater = thread::spawn(move || {
+            grow();
+            walk();
+            let newer = retire();
+            walk();
+            newer
+        });
+        place.is_published.store(true, Ordering::Release);
+        arch.pgd_init_late(&place.pgd);
+        walker.join().expect("no panic in a thread of the model");
+        let newer = updater.join().expect("no panic in a thread of the model");
+        // SAFETY: `place` holds the PGD.
+        let held = unsafe { arch.slots().entry_of(arch.root(&place.pgd), 0) };
+        assert_eq!(held, 0, "the PGD holds an entry that was reclaimed");
+        let place = Arc::into_inner(place).expect("both walkers have ended");
+        // SAFETY: no CPU has loaded the PGD, all walks have ended, and nothing holds the tables.
+        unsafe {
+            arch.pgd_free(place.pgd);
+            slots.free_retired(older);
+            slots.free_retired(newer);
+        }
+    }
+}
+
 /// Two kernel threads attach one mm that holds the entry of a table that is gone, and whose frame comes back.
 struct TwoAttaches;
 
@@ -696,6 +768,7 @@ updates! {
     reclaim_and_growth_and_fork: ReclaimGrowthFork,
     fork_and_the_same_frame: SameFrameFork,
     attach_and_the_same_frame: SameFrameAttach,
+    late_walk_and_growth_and_reclaim_and_publication: LateWalker,
     two_attaches_and_the_same_frame: TwoAttaches,
     replace_and_growth: ReplaceGrowth,
     two_reclaims_of_one_slot: TwoReclaims,
@@ -743,6 +816,7 @@ mod mutants_of_updates {
         late_populated_only_is_killed: LatePopulatedOnly in ExecReclaim,
         walk_fills_only_none_is_killed: WalkFillsOnlyNone in ExitReclaim,
         walk_skips_empty_is_killed: WalkSkipsEmpty in ExitReclaim,
+        found_barrier_gone_is_killed: FoundBarrierGone in LateWalker,
         walk_without_lock_is_killed: WalkWithoutLock in SameFrameAttach,
         attach_without_lock_is_killed: AttachWithoutLock in SameFrameAttach,
         stamp_after_walk_is_killed: StampAfterWalk in ReclaimGrowth,

@@ -183,7 +183,7 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
             // SAFETY: the walk keeps the PGD alive.
             let table = unsafe { self.slots.of(pgd.root) };
             let _settling = (!self.is(Mutant::WalkWithoutLock)).then(|| pgd.settling.lock());
-            fence(Ordering::SeqCst);
+            self.barrier(Mutant::FoundBarrierGone);
             slots.clone().for_each(|slot| self.settle(table, slot));
         });
         if self.is(Mutant::StampAfterWalk) {

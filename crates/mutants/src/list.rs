@@ -93,6 +93,8 @@ mutants! {
     WalkFillsOnlyNone = "walk-fills-only-none", cores: true, updates: true;
     /// The walk passes by slots that the reference has lost.
     WalkSkipsEmpty = "walk-skips-empty", cores: true, updates: true;
+    /// Walkers read the reference without a barrier after they have found the mm.
+    FoundBarrierGone = "found-barrier-gone", cores: false, updates: true;
     /// Walkers do not take turns in one PGD.
     WalkWithoutLock = "walk-without-lock", cores: false, updates: true;
     /// An attach does not wait for its turn in the PGD.
