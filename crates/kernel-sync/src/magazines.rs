@@ -85,10 +85,9 @@ impl<T> Magazines<T> {
 
     /// Takes one from anywhere, for a CPU that finds none and can get none elsewhere either.
     pub fn steal(&self) -> Option<T> {
-        self.depot
-            .lock()
-            .pop()
-            .or_else(|| self.stacks.iter().find_map(|stack| stack.0.lock().pop()))
+        // A statement of its own, and the depot's lock is free again: others take it with the lock of their stack held.
+        let spare = self.depot.lock().pop();
+        spare.or_else(|| self.stacks.iter().find_map(|stack| stack.0.lock().pop()))
     }
 
     /// Number of things that are kept, exact while nobody takes or gives.
