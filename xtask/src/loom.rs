@@ -16,6 +16,7 @@ struct Models {
 }
 
 const MODELS: &[Models] = &[
+    Models { package: "kernel-sync", features: &[], test: "gate_loom" },
     Models { package: "kernel-sync", features: &[], test: "magazines_loom" },
     Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_protocol" },
     Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_tasks" },

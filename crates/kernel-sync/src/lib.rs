@@ -13,6 +13,7 @@ pub mod atomic;
 mod barrier;
 #[cfg(loom)]
 mod explored;
+pub mod gate;
 mod lock;
 mod magazines;
 mod rcu;
@@ -20,6 +21,7 @@ mod rcu_arc;
 mod try_box;
 
 pub use barrier::{cpu_relax, smp_mb};
+pub use gate::Gate;
 pub use lock::{Mutex, MutexGuard};
 pub use magazines::Magazines;
 pub use rcu::Rcu;
