@@ -151,6 +151,6 @@ fn describe(caught: &Catch) -> String {
                 "caught by the litmus test with its barriers ({rounds} rounds); the storm does not show it"
             )
         }
-        Catch::Nothing => "TCG cannot show it".into(),
+        Catch::Nothing => "not shown in these runs; loom kills it".into(),
     }
 }
