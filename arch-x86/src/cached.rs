@@ -31,7 +31,8 @@ use mm_generic::word::Word;
 use kernel_sync::atomic::Ordering;
 
 use crate::geometry::Geometry;
-use crate::late::{LateInit, LatePgd};
+use crate::late::LateInit;
+use crate::late_pgd::LatePgd;
 use crate::tables::Tables;
 
 /// x86 with lockless late initialisation and PGDs that are used again.

@@ -3,8 +3,8 @@
 //! The protocol, its states and its races are told in [`mm_generic::reference`]. This file is CPU A of
 //! that story (fork, exec, attach), `sync.rs` is CPU B (growth).
 
-use kernel_sync::atomic::{AtomicU64, Ordering};
-use kernel_sync::{Mutex, smp_mb};
+use kernel_sync::atomic::Ordering;
+use kernel_sync::smp_mb;
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::{Frame, Frames};
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
@@ -13,6 +13,7 @@ use mm_generic::reference::Stamp;
 use mm_generic::word::Word;
 
 use crate::geometry::Geometry;
+use crate::late_pgd::LatePgd;
 use crate::slots::Slots;
 use crate::sync;
 use crate::tables::Tables;
@@ -23,24 +24,6 @@ use crate::tables::Tables;
 /// goes there and no late init touches them.
 pub struct LateInit<G: Geometry, F: Frames> {
     slots: Slots<G, F>,
-}
-
-/// The top-level table of one mm, and how much of the reference it is known to hold.
-pub struct LatePgd {
-    root: Frame,
-    /// The generation that the slots were last completed to. It may be behind what walks have brought
-    /// since, and is never ahead.
-    stamp: AtomicU64,
-    /// Held by a walker or an attach while it brings slots up to the reference. Never by fork, exec or exit.
-    pub(crate) settling: Mutex<()>,
-}
-
-impl LatePgd {
-    /// The frame of the top-level table.
-    #[must_use]
-    pub fn root(&self) -> Frame {
-        self.root
-    }
 }
 
 impl<G: Geometry, F: Frames> LateInit<G, F> {
@@ -64,7 +47,7 @@ impl<G: Geometry, F: Frames> LateInit<G, F> {
             return;
         }
         // SAFETY: the caller keeps the PGD alive.
-        bring(unsafe { self.slots.of(pgd.root) });
+        bring(unsafe { self.slots.of(pgd.root()) });
         // Release, and acquire above: who finds the stamp current loads the PGD without a look at its slots; another attach may have
         // brought them. One may also write an older stamp over a newer; the next attach then settles once more.
         pgd.stamp.store(now.to_u64(), Ordering::Release);
@@ -91,7 +74,7 @@ impl<G: Geometry, F: Frames> ArchPgd for LateInit<G, F> {
 
     #[inline]
     fn root(&self, pgd: &LatePgd) -> Frame {
-        pgd.root
+        pgd.root()
     }
 
     fn reference_root(&self) -> Frame {
@@ -108,12 +91,12 @@ impl<G: Geometry, F: Frames> ArchPgd for LateInit<G, F> {
         let root = self.slots.alloc_root()?;
         // SAFETY: made above, and handed to nobody yet.
         let stamp = unsafe { self.slots.reference().copy_populated(self.slots.of(root)) };
-        Ok(LatePgd { root, stamp: AtomicU64::new(stamp.to_u64()), settling: Mutex::new(()) })
+        Ok(LatePgd::new(root, stamp))
     }
 
     unsafe fn pgd_free(&self, pgd: LatePgd) {
         // SAFETY: the caller's promise is the same.
-        unsafe { self.slots.free_root(pgd.root) };
+        unsafe { self.slots.free_root(pgd.root()) };
     }
 
     #[inline]

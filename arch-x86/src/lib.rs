@@ -22,6 +22,8 @@ pub mod entry;
 pub mod geometry;
 #[cfg(feature = "pgd-init-late")]
 pub mod late;
+#[cfg(feature = "pgd-init-late")]
+pub mod late_pgd;
 pub mod locked;
 mod replace;
 pub mod slots;

@@ -8,7 +8,7 @@ use mm_generic::frames::Frames;
 use mm_generic::kernel_range::KernelRange;
 
 use crate::geometry::Geometry;
-use crate::late::LatePgd;
+use crate::late_pgd::LatePgd;
 use crate::slots::Slots;
 
 /// Orders the reference PGD's new entries and generation before the walk's first read of the task list.

@@ -74,6 +74,8 @@
 //! stands between a walker's finding an mm and its reading the reference ([`crate::arch::PgdWalk`]'s users say where). On x86 the
 //! PGD's lock is one.
 
+mod refusal;
+mod slot_state;
 mod update;
 
 use alloc::vec::Vec;
@@ -82,8 +84,8 @@ use kernel_sync::atomic::{AtomicU64, Ordering};
 use kernel_sync::{Mutex, OutOfHeap, smp_mb};
 use thiserror::Error;
 
-pub use self::update::Refusal;
-use self::update::SlotState;
+pub use self::refusal::Refusal;
+use self::slot_state::SlotState;
 use crate::slot_set::{MAX_SLOTS, SlotSet, WORD_SLOTS};
 use crate::word::Word;
 
@@ -197,7 +199,7 @@ impl<W: Word> ReferencePgd<W> {
             used: SlotSet::new(slots.len()),
             synced: SlotSet::new(slots.len()),
             generation: OwnLine(AtomicU64::new(0)),
-            update: Mutex::new(update::states(slots.len())?),
+            update: Mutex::new(slot_state::states(slots.len())?),
         };
         reference.adopt_populated();
         Ok(reference)

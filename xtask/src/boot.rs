@@ -2,7 +2,7 @@
 
 use crate::initramfs::Archive;
 use crate::qemu::{self, Ending, Guest, Machine, Serial};
-use crate::{busybox, kernel_image, programs};
+use crate::{busybox, kernel_image, programs, static_elf};
 use clap::Args;
 use std::error::Error;
 use std::fs;
@@ -116,7 +116,7 @@ fn initramfs(arguments: &Arguments) -> Result<Archive, Box<dyn Error>> {
     }
     let first = if let Some(program) = &arguments.program {
         let contents = read(program)?;
-        programs::require_static(program, &contents)?;
+        static_elf::require_static(program, &contents)?;
         let path = format!("bin/{}", name_of(program)?);
         archive.file(&path, 0o755, contents);
         vec![format!("/{path}")]

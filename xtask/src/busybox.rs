@@ -1,7 +1,7 @@
 //! Debian's busybox-static in an initramfs: the shell and what it calls.
 
 use crate::initramfs::Archive;
-use crate::{package, programs};
+use crate::{package, static_elf};
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub(crate) fn require() -> Result<(), Box<dyn Error>> {
 fn find() -> Option<(PathBuf, Vec<u8>)> {
     let path = package::find("busybox")?;
     let contents = fs::read(&path).ok()?;
-    programs::require_static(&path, &contents).ok()?;
+    static_elf::require_static(&path, &contents).ok()?;
     Some((path, contents))
 }
 

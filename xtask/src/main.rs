@@ -18,6 +18,7 @@ mod package;
 mod programs;
 mod qemu;
 mod qemu_monitor;
+mod static_elf;
 mod symbols;
 mod verify;
 mod zero_cost;

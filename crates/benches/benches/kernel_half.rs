@@ -31,7 +31,8 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use arch_x86::geometry::{Geometry, LongMode};
-use arch_x86::late::{LateInit, LatePgd};
+use arch_x86::late::LateInit;
+use arch_x86::late_pgd::LatePgd;
 use arch_x86::locked::Locked;
 use arch_x86::slots::Slots;
 use benches::pairs::Spread;

@@ -7,7 +7,8 @@
 
 use arch_x86::cached::Cached;
 use arch_x86::geometry::LongMode;
-use arch_x86::late::{LateInit, LatePgd};
+use arch_x86::late::LateInit;
+use arch_x86::late_pgd::LatePgd;
 use arch_x86::locked::{Locked, LockedPgd};
 use arch_x86::slots::Slots;
 use arch_x86::tables::Tables;

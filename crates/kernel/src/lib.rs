@@ -43,3 +43,4 @@ pub mod task;
 pub mod terminal;
 pub mod time;
 pub mod timer;
+mod translation;

@@ -17,11 +17,11 @@ pub use product::{Arch, Walkers, arch, tasks, walkers};
 mod product {
     use crate::cpu::area::cpu_index;
     use crate::mm::page_frames::PageFrames;
-    use crate::os::Os;
     use arch_x86::geometry::LongMode;
     use arch_x86::late::LateInit;
     use arch_x86::slots::Slots;
     use kernel_sync::OutOfHeap;
+    use kernel_task::kernel::TaskKernel;
     use kernel_task::mm_list::{Listed, MmList};
     use kernel_task::tasks::Tasks;
 
@@ -29,7 +29,7 @@ mod product {
     pub type Arch = LateInit<LongMode, PageFrames>;
 
     /// How a growth finds every mm: on the list of mms, whoever uses them.
-    pub type Walkers = Listed<Os>;
+    pub type Walkers<K> = Listed<K>;
 
     /// Makes the architecture of its slots.
     pub fn arch(slots: Slots<LongMode, PageFrames>) -> Arch {
@@ -41,7 +41,7 @@ mod product {
     /// # Errors
     ///
     /// [`OutOfHeap`].
-    pub fn walkers(tasks: Tasks<Os>) -> Result<Walkers, OutOfHeap> {
+    pub fn walkers<K: TaskKernel>(tasks: Tasks<K>) -> Result<Walkers<K>, OutOfHeap> {
         let mms = MmList::try_new(tasks.cpus(), cpu_index)?;
         Ok(Listed::new(tasks, mms))
     }
@@ -49,7 +49,7 @@ mod product {
     /// Returns the tasks beside the list.
     #[inline]
     #[must_use]
-    pub fn tasks(walkers: &Walkers) -> &Tasks<Os> {
+    pub fn tasks<K: TaskKernel>(walkers: &Walkers<K>) -> &Tasks<K> {
         walkers.tasks()
     }
 }

@@ -13,7 +13,7 @@ use hosted::tlb::KernelTlb;
 use kernel_sync::Rcu;
 use mm_generic::frames::Frame;
 
-use crate::ground::Half;
+use crate::half::Half;
 use crate::tally::Tally;
 
 /// A page of the kernel half.

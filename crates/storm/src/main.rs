@@ -7,6 +7,7 @@
 
 mod duel;
 mod ground;
+mod half;
 mod ledger;
 mod meeting;
 mod options;

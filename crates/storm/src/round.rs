@@ -18,7 +18,8 @@ use mm_generic::walk::Walkers;
 use mutants::Mutant;
 
 use crate::duel::Duellist;
-use crate::ground::{Ground, Half};
+use crate::ground::Ground;
+use crate::half::Half;
 use crate::options::Growth;
 use crate::random::Random;
 use crate::tally::Tally;

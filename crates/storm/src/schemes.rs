@@ -13,7 +13,7 @@ use kernel_task::tasks::Tasks;
 use mm_generic::arch::ArchPgd;
 use mutants::{Mutant, MutantArch, MutantWalk};
 
-use crate::ground::Half;
+use crate::half::Half;
 use crate::options::{Options, Shape, WalkChoice};
 use crate::round::Recipe;
 

@@ -12,7 +12,7 @@ use mm_generic::prot::Prot;
 use mm_generic::reference::Refusal;
 use mm_generic::replacement::{ReplaceError, Replacement};
 
-use crate::ground::Half;
+use crate::half::Half;
 use crate::ledger::Ledger;
 use crate::options::Growth;
 use crate::random::Random;

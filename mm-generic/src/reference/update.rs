@@ -5,58 +5,12 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use kernel_sync::OutOfHeap;
 use kernel_sync::atomic::Ordering;
-use thiserror::Error;
 
+use super::refusal::Refusal;
+use super::slot_state::SlotState;
 use super::{ReferencePgd, Stamp};
 use crate::word::Word;
-
-/// What updaters know of one slot, under their lock.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct SlotState {
-    /// Growths that have a share in the slot. At zero the entry goes, unless it is the kernel's for ever.
-    shares: usize,
-    /// The entry came with the boot tables.
-    permanent: bool,
-    /// The generation of the last store.
-    changed_at: u64,
-    /// CPUs may translate through an entry that the slot held before.
-    flush_due: bool,
-}
-
-/// Makes the states of `slots` slots.
-pub(super) fn states(slots: usize) -> Result<Vec<SlotState>, OutOfHeap> {
-    let mut states = Vec::new();
-    states
-        .try_reserve_exact(slots)
-        .map_err(|_| OutOfHeap { bytes: slots * size_of::<SlotState>() })?;
-    states.resize(slots, SlotState::default());
-    Ok(states)
-}
-
-/// A slot whose entry may not be replaced at this moment. It holds what it held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Refusal {
-    /// Others use the slot, and may be mapping into the table that would be replaced; or nobody does.
-    #[error(
-        "{shares} growths have a share in top-level slot {slot}; only a sole owner can replace its entry"
-    )]
-    NotSoleOwner {
-        /// Index of the slot within the kernel half.
-        slot: usize,
-        /// Growths that have a share in it.
-        shares: usize,
-    },
-    /// The table came with the boot tables: the kernel has uses of it that nobody counts, and no allocator had it.
-    #[error(
-        "top-level slot {slot} holds a table of the boot's; it can be neither moved nor collapsed"
-    )]
-    OfTheBoot {
-        /// Index of the slot within the kernel half.
-        slot: usize,
-    },
-}
 
 impl<W: Word> ReferencePgd<W> {
     /// Takes over what the boot tables hold.

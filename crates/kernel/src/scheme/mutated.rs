@@ -4,10 +4,10 @@
 //! the list, and so is an mm that no task has, so that nobody need look at processors, nor look again when such an mm is attached.
 
 use crate::mm::page_frames::PageFrames;
-use crate::os::Os;
 use arch_x86::geometry::LongMode;
 use arch_x86::slots::Slots;
 use kernel_sync::OutOfHeap;
+use kernel_task::kernel::TaskKernel;
 use kernel_task::tasks::Tasks;
 use mutants::{Mutant, MutantArch, MutantWalk};
 use spin::Once;
@@ -16,7 +16,7 @@ use spin::Once;
 pub type Arch = MutantArch<LongMode, PageFrames>;
 
 /// How a growth finds every mm.
-pub type Walkers = MutantWalk<Tasks<Os>>;
+pub type Walkers<K> = MutantWalk<Tasks<K>>;
 
 static CHOSEN: Once<Option<Mutant>> = Once::new();
 
@@ -52,13 +52,13 @@ pub fn arch(slots: Slots<LongMode, PageFrames>) -> Arch {
 /// # Errors
 ///
 /// None: the walkers of the product have some.
-pub fn walkers(tasks: Tasks<Os>) -> Result<Walkers, OutOfHeap> {
+pub fn walkers<K: TaskKernel>(tasks: Tasks<K>) -> Result<Walkers<K>, OutOfHeap> {
     Ok(MutantWalk::new(tasks, chosen()))
 }
 
 /// Returns the tasks that the walkers visit.
 #[inline]
 #[must_use]
-pub fn tasks(walkers: &Walkers) -> &Tasks<Os> {
+pub fn tasks<K: TaskKernel>(walkers: &Walkers<K>) -> &Tasks<K> {
     walkers.right()
 }

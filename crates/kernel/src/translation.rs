@@ -1,0 +1,136 @@
+//! What the processors translate through, and how they forget it: what [`Os`] promises to the PGD crates.
+
+use crate::cpu::area::cpu_index;
+use crate::cpu::local::Padded;
+use crate::cpu::mask::CpuMask;
+use crate::cpu::tlb::{self, Flush};
+use crate::cpu::{MAX_CPUS, smp};
+use crate::layout::PAGE_SIZE;
+use crate::mm::page_cache;
+use crate::mm::page_frames::PageFrames;
+use crate::os::{Os, tasks};
+use crate::rcu::{self, KernelRcu};
+use crate::scheme;
+use crate::task::FileObject;
+use core::ops::Range;
+use kernel_sync::atomic::{AtomicU64, Ordering};
+use kernel_sync::smp_mb;
+use mm_generic::counted_frame::CountedFrame;
+use mm_generic::frames::Frame;
+use mm_generic::kernel::Kernel;
+use mm_generic::kernel_range::KernelRange;
+use mm_generic::mm::Mm;
+use x86_64::PhysAddr;
+use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::structures::paging::PhysFrame;
+
+/// Root that each processor translates through, or is about to.
+///
+/// A flush must reach every processor that may have cached a translation of the mm. `LoadedMm` alone
+/// does not say which those are: it is written *after* CR3, so a processor may already translate
+/// through an mm that its `LoadedMm` does not name yet. This word is written *before*.
+///
+/// ```text
+/// CPU A takes a page away                 CPU B switches to the same mm
+/// a1 clear the entry                      b1 ROOTS[B] = root
+/// a2 FULL BARRIER                         b2 FULL BARRIER, CR3 = root
+/// a3 read ROOTS[B], LoadedMm(B)           b3 translate; LoadedMm(B) = mm
+/// ```
+///
+/// If a3 does not see b1, then b2 comes after a2, and whatever B's MMU reads at b3 is the cleared entry. On
+/// the way out the two words overlap the other way round: `LoadedMm` names the old mm until B is off it.
+static ROOTS: [Padded<AtomicU64>; MAX_CPUS] = [const { Padded(AtomicU64::new(0)) }; MAX_CPUS];
+
+/// Orders the announcement of a root before the first translation through it.
+///
+/// Partner: `entry_cleared_before_roots_read`.
+#[inline]
+fn root_announced_before_translation() {
+    smp_mb();
+}
+
+/// Orders the change of an entry before the look at which processors may have cached it.
+///
+/// Partner: `root_announced_before_translation`.
+#[inline]
+fn entry_cleared_before_roots_read() {
+    smp_mb();
+}
+
+/// Pages beyond which all of a processor's user translations are flushed.
+const SINGLE_PAGES: u64 = 32;
+
+// SAFETY: CR3 is what the processor translates through. `flush_tlb` reaches every processor that has
+// the mm loaded or is loading it (`ROOTS`), and waits until each has flushed; INVLPG and a load of
+// CR3 empty the paging-structure caches too (Intel SDM volume 3, section 4.10.4.1).
+unsafe impl Kernel for Os {
+    type Arch = scheme::Arch;
+    type Frames = PageFrames;
+    type Rcu = KernelRcu;
+    type Walkers = scheme::Walkers<Self>;
+    type Object = FileObject;
+
+    unsafe fn load_pgd(root: Frame) {
+        ROOTS[cpu_index()].0.store(root.phys(), Ordering::Relaxed);
+        root_announced_before_translation();
+        let frame = PhysFrame::containing_address(PhysAddr::new(root.phys()));
+        // SAFETY: the root of a ready mm or of the reference: it has all of the kernel.
+        unsafe { Cr3::write(frame, Cr3Flags::empty()) };
+    }
+
+    fn flush_tlb(mm: &Mm<Self>, range: Range<u64>) {
+        entry_cleared_before_roots_read();
+        let cpus = translating(mm);
+        if cpus.is_empty() {
+            return;
+        }
+        let pages = (range.end - range.start).div_ceil(PAGE_SIZE);
+        let what = if pages <= SINGLE_PAGES {
+            Flush::Range { start: range.start, end: range.end }
+        } else {
+            Flush::NotGlobal
+        };
+        tlb::shoot_down(cpus, what);
+    }
+
+    fn flush_tlb_pages(mm: &Mm<Self>, pages: &[u64]) {
+        entry_cleared_before_roots_read();
+        let cpus = translating(mm);
+        if !cpus.is_empty() {
+            tlb::shoot_down_pages(cpus, pages);
+        }
+    }
+
+    fn flush_kernel_tlb(range: KernelRange) {
+        // A range of few pages goes page by page; INVLPG forgets every paging-structure cache entry of the current PCID, and
+        // this kernel has one.
+        let end = range.last().saturating_add(1);
+        tlb::shoot_down(smp::online(), Flush::Range { start: range.start(), end });
+    }
+
+    fn kept_page(object: &FileObject, offset: u64, len: usize) -> Option<CountedFrame<PageFrames>> {
+        let bytes = object.0.archive_bytes()?;
+        let start = usize::try_from(offset).ok()?;
+        // What begins behind the end is an error, which a read tells.
+        let bytes = bytes.get(start..).filter(|bytes| !bytes.is_empty())?;
+        page_cache::page(&bytes[..len.min(bytes.len())])
+    }
+}
+
+/// Returns the processors that may have translations of `mm` cached.
+fn translating(mm: &Mm<Os>) -> CpuMask {
+    let root = mm.root().phys();
+    let rcu = rcu::read_lock();
+    let tasks = tasks();
+    let may_have = |&cpu: &usize| {
+        // In this order: a processor that has announced another root, and is not off ours yet, still
+        // has ours in its LoadedMm afterwards.
+        ROOTS[cpu].0.load(Ordering::Acquire) == root
+            || tasks
+                .loaded(cpu)
+                .and_then(|loaded| loaded.get(&rcu))
+                .is_some_and(|loaded| core::ptr::eq(loaded, mm))
+    };
+    let bits = smp::online().into_iter().filter(may_have).map(|cpu| CpuMask::one(cpu).bits());
+    CpuMask::from_bits(bits.fold(0, |all, one| all | one))
+}
