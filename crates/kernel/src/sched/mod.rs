@@ -7,6 +7,7 @@
 
 mod entity;
 mod list;
+mod one_shot;
 mod run_queue;
 mod tick;
 mod wait;
@@ -43,7 +44,7 @@ pub fn install() {
 pub fn watch(seconds: u64) {
     watchdog::start(seconds);
     // An idle processor has no timer set, and would not look after its neighbour.
-    ipi::call_on(smp::online(), &|_cpu| tick::arm_for_slice());
+    ipi::call_on(smp::online(), &|_cpu| one_shot::arm_for_slice());
 }
 
 /// The task that executes this code. Valid on its own stack, which the type cannot leave: it is

@@ -30,7 +30,7 @@
 
 use super::entity::State;
 use super::list::TaskList;
-use super::{tick, watchdog};
+use super::{one_shot, watchdog};
 use crate::cpu::area::{self, cpu_index};
 use crate::cpu::local::{CpuLocal, Padded};
 use crate::cpu::mask::CpuMask;
@@ -318,7 +318,7 @@ pub fn schedule() {
             // SAFETY: this processor's, interrupts are off, and the task holds its mm.
             unsafe { loaded_here().switch_mm(mm) };
         }
-        tick::arm_for_slice();
+        one_shot::arm_for_slice();
     }
     area::set_current(running as u64);
     let from = match &previous {

@@ -1,22 +1,15 @@
-//! The processor's timer: time slices, and sleepers with a deadline.
-//!
-//! One shot at a time, set for whatever comes first, so that an idle processor sleeps until somebody
-//! needs it.
+//! What a processor does when its timer goes off: the next task's turn, and sleepers whose deadline has come.
 
-use super::{run_queue, try_current, watchdog};
+use super::{one_shot, run_queue, try_current, watchdog};
 use crate::cpu::area::{self, cpu_index};
-use crate::cpu::local::{CpuLocal, Padded};
+use crate::cpu::local::Padded;
 use crate::cpu::trap::{self, TrapFrame};
 use crate::cpu::vectors::{RESCHEDULE, TIMER};
 use crate::cpu::{MAX_CPUS, apic, clock};
 use crate::sync::IrqMutex;
 use crate::task::TaskRef;
 use alloc::collections::BTreeMap;
-use core::cell::Cell;
 use kernel_sync::atomic::{AtomicU64, Ordering};
-
-/// How long a task runs before another one gets its turn, in nanoseconds.
-const SLICE: u64 = 4_000_000;
 
 /// A deadline in nanoseconds since boot, and a number that tells equal ones apart.
 type Key = (u64, u64);
@@ -25,10 +18,6 @@ type Key = (u64, u64);
 static SLEEPERS: [Padded<IrqMutex<BTreeMap<Key, TaskRef>>>; MAX_CPUS] =
     [const { Padded(IrqMutex::new(BTreeMap::new())) }; MAX_CPUS];
 
-/// What each processor's timer is set for; the maximum when it is stopped.
-static ARMED: CpuLocal<Cell<u64>> =
-    CpuLocal::new([const { Padded(Cell::new(u64::MAX)) }; MAX_CPUS]);
-
 /// Takes the timer and the vector by which other processors say that there is work.
 pub(super) fn install() {
     trap::set_handler(TIMER, on_tick);
@@ -36,25 +25,9 @@ pub(super) fn install() {
     trap::set_handler(RESCHEDULE, |_frame| apic::end_of_interrupt());
 }
 
-/// Sets this processor's timer for `deadline`, unless it is set for an earlier moment.
-fn arm(deadline: u64) {
-    ARMED.with(|armed| {
-        if deadline < armed.get() {
-            armed.set(deadline);
-            let left = deadline.saturating_sub(clock::now());
-            apic::start_one_shot_timer(clock::apic_ticks(left));
-        }
-    });
-}
-
-/// Makes sure that the task which now gets the processor does not keep it.
-pub(super) fn arm_for_slice() {
-    arm(clock::now() + SLICE);
-}
-
 fn on_tick(frame: &mut TrapFrame) {
     apic::end_of_interrupt();
-    ARMED.with(|armed| armed.set(u64::MAX));
+    one_shot::has_fired();
     let now = clock::now();
     let next = wake_sleepers(now);
     if area::current() != 0 {
@@ -65,13 +38,13 @@ fn on_tick(frame: &mut TrapFrame) {
             // On the way to user mode it is seen to.
             run_queue::give_way_soon();
         }
-        arm(now + SLICE);
+        one_shot::arm_for_slice();
     }
     if let Some(deadline) = next {
-        arm(deadline);
+        one_shot::arm(deadline);
     }
     if let Some(deadline) = watchdog::look(frame, now) {
-        arm(deadline);
+        one_shot::arm(deadline);
     }
 }
 
@@ -98,7 +71,7 @@ impl WakeUp {
         let cpu = cpu_index();
         let key = (deadline, NUMBER.fetch_add(1, Ordering::Relaxed));
         SLEEPERS[cpu].0.lock().insert(key, task);
-        arm(deadline);
+        one_shot::arm(deadline);
         Self { cpu, key }
     }
 }

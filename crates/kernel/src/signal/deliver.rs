@@ -27,10 +27,6 @@ pub mod restart {
     pub const UNTIL_DEADLINE: i64 = -516;
 }
 
-/// What a frame has instead of a vector when it is a system call's no longer: its registers have been
-/// replaced, and nothing is to be made again.
-pub const NOT_A_CALL: u64 = vectors::SYSCALL + 1;
-
 /// Does what is to be done before the running task goes back to user mode with `frame`. Comes back
 /// with interrupts off, or not at all.
 #[inline]
@@ -103,7 +99,7 @@ fn restart_call(frame: &mut TrapFrame) {
     const SYSCALL_LEN: u64 = 2;
     frame.rax = frame.error;
     frame.rip -= SYSCALL_LEN;
-    frame.vector = NOT_A_CALL;
+    frame.vector = frame::NOT_A_CALL;
 }
 
 fn call_handler(me: &Current, frame: &mut TrapFrame, info: Info, action: Action) {

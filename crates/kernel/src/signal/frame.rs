@@ -10,16 +10,20 @@
 //! ```
 
 use super::action::{Action, ActionFlags};
-use super::deliver::NOT_A_CALL;
 use super::info::{self, Info};
 use super::numbers::SignalSet;
 use super::state::AlternateStack;
 use crate::cpu::trap::TrapFrame;
+use crate::cpu::vectors;
 use crate::layout::USER_END;
 use crate::mm::user::{copy_from_user, copy_to_user};
 use crate::task::Parts;
 use crate::task::context::FxState;
 use thiserror::Error;
+
+/// What a frame has instead of a vector when it is a system call's no longer: its registers have been
+/// replaced, and nothing is to be made again.
+pub(super) const NOT_A_CALL: u64 = vectors::SYSCALL + 1;
 
 const RED_ZONE: u64 = 128;
 const FX_SIZE: u64 = 512;

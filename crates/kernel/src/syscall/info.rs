@@ -10,14 +10,10 @@ use crate::mm::user::{copy_to_user, read_u64};
 use crate::os::tasks;
 use crate::rcu;
 use crate::task::limits::{self, COUNT};
+use crate::uname::UNAME;
 use files::Errno;
 use files::abi;
 use kernel_sync::atomic::Ordering;
-
-/// What uname(2) says: system, node, release, version, machine, domain. The release is one that C libraries
-/// of today accept.
-pub(crate) const UNAME: [&[u8]; 6] =
-    [b"Linux", b"reference", b"6.1.0-reference", b"#1 SMP", b"x86_64", b"(none)"];
 
 pub(super) fn uname(call: &Call<'_>) -> Answer {
     copy_to_user(call.arg(0), &abi::uname(UNAME))?;

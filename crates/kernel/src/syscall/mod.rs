@@ -18,8 +18,6 @@ mod timers;
 mod times;
 mod user;
 
-pub(crate) use info::UNAME;
-
 use crate::cpu::clock;
 use crate::cpu::syscall;
 use crate::cpu::trap::TrapFrame;

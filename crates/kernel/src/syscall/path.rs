@@ -6,8 +6,8 @@
 use super::io::caller;
 use super::user::{self, buffer};
 use super::{Answer, Call, Failure};
+use crate::file_tree::files as tree;
 use crate::mm::user::{copy_to_user, read_u64};
-use crate::task::init::files as tree;
 use ::files::abi;
 use ::files::{DeviceNumber, Errno, Follow, Metadata, Node, OpenFlags, RenameFlags, SetTime};
 use alloc::vec::Vec;

@@ -1,9 +1,12 @@
 //! The ends of tasks, and waiting for them.
 
 use super::process::{Ending, for_each_thread};
-use super::{ProcessRef, init, robust};
+use super::{ProcessRef, reaper, robust};
 use crate::os::{init_mm, loaded_here};
-use crate::sched::{State, current, leave_for_good, wake_if};
+use crate::sched::{Current, State, current, leave_for_good, wake_if};
+use crate::signal::info::Info;
+use crate::signal::{Signal, send};
+use crate::terminal;
 use kernel_fork::exit::{exit, settle_group_exit};
 use kernel_sync::atomic::Ordering;
 use kernel_task::process::ExitStatus;
@@ -25,7 +28,7 @@ pub fn exit_thread(status: ExitStatus) -> ! {
         process.set_successor(None);
     }
     if me.process().live_threads() == 1 {
-        init::leave_terminal(&me);
+        leave_terminal(&me);
     }
     process.past_runtime.fetch_add(parts.sched.runtime(), Ordering::Relaxed);
     if me.mm().is_some_and(|mm| mm.users() <= 2) {
@@ -34,7 +37,7 @@ pub fn exit_thread(status: ExitStatus) -> ! {
         // SAFETY: this processor's, and kernel code is not preempted.
         unsafe { loaded_here().leave_mm(init_mm()) };
     }
-    let reaper: ProcessRef = init::reaper().unwrap_or_else(|| me.process().clone());
+    let reaper: ProcessRef = reaper::reaper().unwrap_or_else(|| me.process().clone());
     exit(init_mm(), &me, status, &reaper);
     // An execve of another thread waits for this.
     process.child_event.wake_all();
@@ -60,4 +63,18 @@ pub(super) fn wake_ending(me: &crate::sched::Current) {
             matches!(state, State::Interruptible | State::Killable | State::Stopped)
         });
     });
+}
+
+/// If the running task leads a session, its terminal is free again, and who is left there hears of it.
+fn leave_terminal(me: &Current) {
+    let pid = me.process().pid().get();
+    if me.parts().process.session.load(Ordering::Relaxed) != pid {
+        return;
+    }
+    if let Some(raised) = terminal::get().and_then(|terminal| terminal.hang_up(pid)) {
+        for signal in [Signal::HUP, Signal::CONT] {
+            // Nobody may be left.
+            let _ = send::to_group(raised.group, Info::kernel(signal));
+        }
+    }
 }

@@ -6,20 +6,19 @@ use super::exec::{Program, load_program};
 use super::limits::Limits;
 use super::memory::{FdTable, OpenFile};
 use super::process::ProcessData;
-use super::{
-    FileParts, FsContext, NewParts, Parts, ProcessRef, TaskRef, name_of, spawn_kernel_thread,
-};
+use super::reaper;
+use super::{FileParts, FsContext, NewParts, Parts, TaskRef, name_of, spawn_kernel_thread};
 use crate::boot::Machine;
 use crate::cpu::area::cpu_index;
 use crate::cpu::trap::TrapFrame;
+use crate::file_tree::{self, files};
 use crate::layout::PAGE_SIZE;
 use crate::mm::frames;
 use crate::os::init_mm;
 use crate::procfs::Proc;
-use crate::sched::{Current, Patience, WaitQueue, current, sleep_until, wake_new};
+use crate::sched::{Patience, current, sleep_until, wake_new};
 use crate::signal::action::Handlers;
-use crate::signal::info::Info;
-use crate::signal::{Signal, SignalSet, send};
+use crate::signal::{Signal, SignalSet};
 use crate::{random, terminal, time, timer};
 use ::files::{Caller, Errno, FileSystem, Follow, OpenFlags, Setup, UnpackError};
 use alloc::boxed::Box;
@@ -31,11 +30,7 @@ use kernel_fork::exit::reap;
 use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicU32, Ordering};
 use kernel_task::process::{ExitStatus, Process};
-use spin::Once;
 use thiserror::Error;
-
-static REAPER: Once<ProcessRef> = Once::new();
-static FILES: Once<FileSystem<WaitQueue>> = Once::new();
 
 /// The first program cannot be started.
 #[derive(Debug, Error)]
@@ -60,29 +55,13 @@ fn failed(what: &'static str) -> impl Fn(Errno) -> InitError {
     move |errno| InitError::Errno { what, errno }
 }
 
-/// Returns the process that orphans go to.
-#[must_use]
-pub fn reaper() -> Option<ProcessRef> {
-    REAPER.get().cloned()
-}
-
-/// Returns the file system.
-///
-/// # Panics
-///
-/// Before [`prepare`]: there are no programs then.
-#[must_use]
-pub fn files() -> &'static FileSystem<WaitQueue> {
-    FILES.get().expect("made before the first program")
-}
-
 /// Makes the running kernel thread the reaper, and the file system from the initramfs.
 ///
 /// # Errors
 ///
 /// [`InitError`].
 pub fn prepare(machine: &'static Machine) -> Result<(), InitError> {
-    REAPER.call_once(|| current().process().clone());
+    reaper::install(current().process().clone());
     spawn_kernel_thread("timers", timer::serve, 0).map_err(|_| InitError::NoMemory)?;
     let terminal = terminal::install(machine);
     let setup = Setup {
@@ -94,7 +73,7 @@ pub fn prepare(machine: &'static Machine) -> Result<(), InitError> {
     };
     let files = FileSystem::new(setup).map_err(failed("the file system"))?;
     files.unpack(Entries::new(machine.archive))?;
-    FILES.call_once(|| files);
+    file_tree::install(files);
     Ok(())
 }
 
@@ -154,20 +133,6 @@ pub fn reap_until(main: &TaskRef) -> ExitStatus {
             && reaped.pid == main.pid()
         {
             return reaped.status;
-        }
-    }
-}
-
-/// If the running task leads a session, its terminal is free again, and who is left there hears of it.
-pub(super) fn leave_terminal(me: &Current) {
-    let pid = me.process().pid().get();
-    if me.parts().process.session.load(Ordering::Relaxed) != pid {
-        return;
-    }
-    if let Some(raised) = terminal::get().and_then(|terminal| terminal.hang_up(pid)) {
-        for signal in [Signal::HUP, Signal::CONT] {
-            // Nobody may be left.
-            let _ = send::to_group(raised.group, Info::kernel(signal));
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod limits;
 pub mod memory;
 pub mod process;
 pub(crate) mod publication;
+mod reaper;
 mod robust;
 pub mod stack;
 
