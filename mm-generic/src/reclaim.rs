@@ -21,7 +21,7 @@
 
 use core::ops::ControlFlow;
 
-use kernel_sync::Rcu;
+use kernel_sync::{CallbackRoom, Rcu};
 use thiserror::Error;
 
 use crate::arch::ArchPgd;
@@ -30,8 +30,8 @@ use crate::growth::SyncedRange;
 use crate::init_mm::InitMm;
 use crate::kernel::Kernel;
 use crate::page_tables::PageTables;
+use crate::replace::Doomed;
 use crate::replacement::{ReplaceError, Replacement};
-use crate::retired::Retired;
 
 /// A reclaim that failed. Every page is mapped as it was, and the range comes back.
 #[derive(Debug, Error)]
@@ -67,8 +67,8 @@ impl<K: Kernel> InitMm<K> {
         mut range: SyncedRange,
         mut release: impl FnMut(u64, Frame),
     ) -> Result<(), ReclaimError> {
-        let mut retired = match self.prepare(&mut range) {
-            Ok(retired) => retired,
+        let mut doomed = match self.prepare(&mut range) {
+            Ok(doomed) => doomed,
             Err(source) => return Err(ReclaimError { range, source }),
         };
         let (arch, kernel_range) = (self.arch(), range.0);
@@ -102,24 +102,28 @@ impl<K: Kernel> InitMm<K> {
         }
         // Before the reference store, as in `grow`.
         let rcu = K::Rcu::read_lock();
-        if let Some(slots) = arch.kernel_slots() {
+        if let Some(Doomed { slots, retired, .. }) = &mut doomed {
             // SAFETY: the range had the shares and is consumed; its pages are unmapped; `retired` was reserved for it.
-            unsafe { slots.retire(kernel_range, &mut retired) };
+            unsafe { slots.retire(kernel_range, retired) };
         }
-        self.sync_retired(kernel_range, retired, &rcu);
+        self.sync_retired(kernel_range, doomed, &rcu);
         drop(rcu);
         pages.iter_mut().filter_map(Option::take).for_each(|(addr, frame)| release(addr, frame));
         Ok(())
     }
 
-    /// Does all that can fail.
-    fn prepare(&'static self, range: &mut SyncedRange) -> Result<Retired, ReplaceError> {
-        let Some(slots) = self.arch().kernel_slots() else { return Ok(Retired::default()) };
-        let retired = slots.reserve_retired(range.0)?;
+    /// Does all that can fail. `None` where PGDs have no slots of their own.
+    fn prepare(&'static self, range: &mut SyncedRange) -> Result<Option<Doomed>, ReplaceError> {
+        let Some(slots) = self.arch().kernel_slots() else { return Ok(None) };
+        let doomed = Doomed {
+            slots,
+            retired: slots.reserve_retired(range.0)?,
+            room: CallbackRoom::try_new()?,
+        };
         // Pages are taken out one by one, and a large page in a slot is one piece.
         while let Some(addr) = slots.first_large(range.0) {
             self.replace(range, addr, Replacement::Split)?;
         }
-        Ok(retired)
+        Ok(Some(doomed))
     }
 }

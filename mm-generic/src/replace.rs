@@ -8,13 +8,14 @@
 //!
 //! The addresses may be used meanwhile: they show the same frames through the old entry and the new one.
 
-use kernel_sync::Rcu;
+use kernel_sync::{CallbackRoom, Rcu};
 
 use crate::arch::ArchPgd;
 use crate::growth::SyncedRange;
 use crate::init_mm::InitMm;
 use crate::kernel::{Kernel, RcuGuard};
 use crate::kernel_range::KernelRange;
+use crate::kernel_slots::KernelSlots;
 use crate::replacement::{ReplaceError, Replacement};
 use crate::retired::Retired;
 
@@ -38,12 +39,13 @@ impl<K: Kernel> InitMm<K> {
         if !range.contains(addr) {
             return Err(ReplaceError::BadAddress { addr });
         }
+        let room = CallbackRoom::try_new()?;
         // Before the reference store, as in `grow`.
         let rcu = K::Rcu::read_lock();
         let slots = self.arch().kernel_slots().ok_or(ReplaceError::NoSlots { addr })?;
         // SAFETY: the range has a share in each of its slots, and is borrowed exclusively; freed below.
         let retired = unsafe { slots.replace(addr, how)? };
-        self.sync_retired(range.0, retired, &rcu);
+        self.sync_retired(range.0, Some(Doomed { slots, retired, room }), &rcu);
         Ok(())
     }
 
@@ -51,18 +53,28 @@ impl<K: Kernel> InitMm<K> {
     pub(crate) fn sync_retired(
         &'static self,
         range: KernelRange,
-        retired: Retired,
+        doomed: Option<Doomed>,
         rcu: &RcuGuard<K>,
     ) {
         // Another updater's walk and flush may have done for the slots; what was unmapped below them is this one's own.
         if !self.sync(range, rcu) {
             K::flush_kernel_tlb(range);
         }
-        if let Some(slots) = self.arch().kernel_slots()
+        if let Some(Doomed { slots, retired, room }) = doomed
             && !retired.is_empty()
         {
-            // SAFETY: walked and flushed above; a callback runs after a grace period.
-            K::Rcu::call_rcu(move || unsafe { slots.free_retired(retired) });
+            K::Rcu::call_rcu(room.fill((slots, retired), |(slots, retired)| {
+                // SAFETY: walked and flushed above; a callback runs after a grace period.
+                unsafe { slots.free_retired(retired) };
+            }));
         }
     }
+}
+
+/// Entries on their way out, who frees what they lead to, and room to wait for it in. All had before anything changes: it could
+/// not be refused afterwards.
+pub(crate) struct Doomed {
+    pub(crate) slots: &'static dyn KernelSlots,
+    pub(crate) retired: Retired,
+    pub(crate) room: CallbackRoom<(&'static dyn KernelSlots, Retired)>,
 }

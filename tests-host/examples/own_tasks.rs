@@ -19,7 +19,7 @@ use arch_x86::slots::Slots;
 use hosted::frames::HostFrames;
 use hosted::mmu::{Access, MmuKind, translate};
 use kernel_sync::atomic::{AtomicU64, Ordering};
-use kernel_sync::{Mutex, Rcu, cpu_relax};
+use kernel_sync::{Callback, CallbackQueue, Mutex, Rcu, cpu_relax};
 use mm_generic::frames::{Frame, Frames, PAGE_SIZE};
 use mm_generic::init_mm::InitMm;
 use mm_generic::kernel::{Kernel, RcuGuard};
@@ -144,8 +144,7 @@ unsafe impl Kernel for Os {
 /// RCU in its simplest form: callbacks run at a moment when no section is open. A kernel has a better one.
 struct CountedSections;
 
-type Callback = Box<dyn FnOnce() + Send>;
-static SECTIONS: HostMutex<(usize, Vec<Callback>)> = HostMutex::new((0, Vec::new()));
+static SECTIONS: HostMutex<(usize, CallbackQueue)> = HostMutex::new((0, CallbackQueue::new()));
 
 struct Section(PhantomData<*const ()>);
 
@@ -158,8 +157,8 @@ unsafe impl Rcu for CountedSections {
         Section(PhantomData)
     }
 
-    fn call_rcu(callback: impl FnOnce() + Send + 'static) {
-        SECTIONS.lock().expect("no panic").1.push(Box::new(callback));
+    fn call_rcu(callback: Callback) {
+        SECTIONS.lock().expect("no panic").1.push(callback);
         drop(Self::read_lock());
     }
 }
@@ -168,9 +167,14 @@ impl Drop for Section {
     fn drop(&mut self) {
         let mut sections = SECTIONS.lock().expect("no panic");
         sections.0 -= 1;
-        let ready = if sections.0 == 0 { std::mem::take(&mut sections.1) } else { Vec::new() };
+        let mut ready = CallbackQueue::new();
+        if sections.0 == 0 {
+            std::mem::swap(&mut ready, &mut sections.1);
+        }
         drop(sections);
-        ready.into_iter().for_each(|callback| callback());
+        while let Some(callback) = ready.pop() {
+            callback.run();
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use kernel_sync::Rcu;
 use kernel_sync::atomic::{AtomicUsize, Ordering};
+use kernel_sync::{Callback, Rcu};
 use kernel_task::epoch::{EpochCpu, EpochDomain, EpochGuard};
 use mm_generic::frames::Frame;
 
@@ -106,9 +106,9 @@ unsafe impl Rcu for HostRcu {
         RCU.with_borrow(|rcu| rcu.as_ref().expect("this thread plays a CPU").read_lock())
     }
 
-    fn call_rcu(callback: impl FnOnce() + Send + 'static) {
+    fn call_rcu(callback: Callback) {
         if FREES_EARLY.get() {
-            callback();
+            callback.run();
         } else {
             rcu_of_this_cpu().call_rcu(callback);
         }

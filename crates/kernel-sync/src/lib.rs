@@ -11,6 +11,7 @@ extern crate std;
 
 pub mod atomic;
 mod barrier;
+mod callback;
 #[cfg(loom)]
 mod explored;
 pub mod gate;
@@ -21,9 +22,10 @@ mod rcu_arc;
 mod try_box;
 
 pub use barrier::{cpu_relax, smp_mb};
+pub use callback::{Callback, CallbackQueue, CallbackRoom, RcuHead};
 pub use gate::Gate;
 pub use lock::{Mutex, MutexGuard};
 pub use magazines::Magazines;
 pub use rcu::Rcu;
-pub use rcu_arc::{OutOfHeap, RcuArc};
-pub use try_box::try_box;
+pub use rcu_arc::RcuArc;
+pub use try_box::{OutOfHeap, try_box};

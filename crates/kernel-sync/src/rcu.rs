@@ -1,5 +1,7 @@
 //! What the PGD crates ask of a kernel's read-copy update.
 
+use crate::Callback;
+
 /// Read-copy update, as the kernel that consumes these crates provides it.
 ///
 /// Walkers follow pointers that fork, exec and exit replace at any moment. They do so inside a
@@ -25,5 +27,8 @@ pub unsafe trait Rcu: Send + Sync + Sized + 'static {
     fn read_lock() -> Self::Guard;
 
     /// Runs `callback` after a grace period, on any CPU, outside of any lock of the caller's.
-    fn call_rcu(callback: impl FnOnce() + Send + 'static);
+    ///
+    /// Called where nothing can be refused any more: it does not fail. An implementation links the callback by
+    /// its [`crate::RcuHead`], in a [`crate::CallbackQueue`] or, by [`Callback::into_head`], in a queue of the kernel's own, and allocates nothing.
+    fn call_rcu(callback: Callback);
 }

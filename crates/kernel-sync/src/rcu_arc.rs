@@ -6,26 +6,12 @@
 //! in `mm_count` and in `put_task_struct_rcu_user`.
 
 use alloc::boxed::Box;
+use core::mem::offset_of;
 use core::ops::Deref;
 use core::ptr::NonNull;
 
 use crate::atomic::{AtomicUsize, Ordering, fence};
-use crate::{Rcu, try_box};
-
-/// The heap had no room for an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OutOfHeap {
-    /// Bytes that were asked for.
-    pub bytes: usize,
-}
-
-impl core::fmt::Display for OutOfHeap {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "out of heap memory: {} bytes were asked for", self.bytes)
-    }
-}
-
-impl core::error::Error for OutOfHeap {}
+use crate::{Callback, OutOfHeap, Rcu, RcuHead, try_box};
 
 /// A counted reference to a `T` that is dropped one grace period of `R` after the last reference.
 ///
@@ -39,6 +25,8 @@ pub struct RcuArc<T: Send + Sync + 'static, R: Rcu> {
 
 struct Counted<T> {
     references: AtomicUsize,
+    /// For the end of the object: queueing it takes no memory.
+    head: RcuHead,
     value: T,
 }
 
@@ -54,7 +42,11 @@ impl<T: Send + Sync, R: Rcu> RcuArc<T, R> {
     ///
     /// [`OutOfHeap`]; `value` is dropped.
     pub fn try_new(value: T) -> Result<Self, OutOfHeap> {
-        let object = try_box(Counted { references: AtomicUsize::new(1), value })?;
+        let object = try_box(Counted {
+            references: AtomicUsize::new(1),
+            head: RcuHead::new(free::<T>),
+            value,
+        })?;
         let object = NonNull::from(Box::leak(object));
         // INVARIANT: the count of one is this reference's.
         Ok(Self { object, rcu: core::marker::PhantomData })
@@ -75,7 +67,7 @@ impl<T: Send + Sync, R: Rcu> RcuArc<T, R> {
     /// `value` came from `into_raw` of the same types, once for each call.
     #[must_use]
     pub unsafe fn from_raw(value: *mut T) -> Self {
-        let offset = core::mem::offset_of!(Counted<T>, value);
+        let offset = offset_of!(Counted<T>, value);
         // SAFETY: the value lies `offset` bytes into its `Counted`.
         let object = unsafe { NonNull::new_unchecked(value.byte_sub(offset).cast()) };
         // INVARIANT: the caller hands over the count that `into_raw` left behind.
@@ -125,8 +117,13 @@ impl<T: Send + Sync, R: Rcu> RcuArc<T, R> {
         }
         fence(Ordering::Acquire);
         last(&object.value);
-        let doomed = Doomed(this.object);
-        R::call_rcu(move || doomed.free());
+        // SAFETY: within the object, which is live.
+        let head = unsafe { this.object.byte_add(offset_of!(Counted<T>, head)) }.cast();
+        // SAFETY:
+        // * the object lives until `free`; this was the last reference and the count stays at zero, so nobody queues it again, and
+        //   `T: Send`;
+        // * the pointer was made for the whole of the object.
+        R::call_rcu(unsafe { Callback::new(head) });
     }
 
     /// Tells whether two references name the same object.
@@ -163,18 +160,16 @@ impl<T: Send + Sync, R: Rcu> Drop for RcuArc<T, R> {
     }
 }
 
-/// An object without references, on its way through a grace period.
-struct Doomed<T>(NonNull<Counted<T>>);
-
-// SAFETY: only the callback touches the object any more, and `T: Send`.
-unsafe impl<T: Send> Send for Doomed<T> {}
-
-impl<T> Doomed<T> {
-    fn free(self) {
-        // SAFETY: a box in `try_new`; no reference
-        // is left, none can be made from zero, and every section that found it has ended.
-        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
-    }
+/// Frees an object without references, after its grace period.
+///
+/// # Safety
+///
+/// `head` is in a `Counted<T>` that [`RcuArc::try_new`] made; no reference is left, and every section that found it has ended.
+unsafe fn free<T>(head: NonNull<RcuHead>) {
+    // SAFETY: the caller's promise: the head lies so many bytes into its object.
+    let object = unsafe { head.byte_sub(offset_of!(Counted<T>, head)) }.cast::<Counted<T>>();
+    // SAFETY: a box in `try_new`; nobody has it any more, by the caller's promise.
+    drop(unsafe { Box::from_raw(object.as_ptr()) });
 }
 
 impl<T: Send + Sync + core::fmt::Debug, R: Rcu> core::fmt::Debug for RcuArc<T, R> {

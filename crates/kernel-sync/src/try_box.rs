@@ -4,7 +4,20 @@ use alloc::alloc::{Layout, alloc};
 use alloc::boxed::Box;
 use core::ptr::NonNull;
 
-use crate::OutOfHeap;
+/// The heap had no room for an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfHeap {
+    /// Bytes that were asked for.
+    pub bytes: usize,
+}
+
+impl core::fmt::Display for OutOfHeap {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "out of heap memory: {} bytes were asked for", self.bytes)
+    }
+}
+
+impl core::error::Error for OutOfHeap {}
 
 /// Moves `value` to the heap. (`Box::try_new` is not stable.)
 ///

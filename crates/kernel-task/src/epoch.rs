@@ -8,7 +8,7 @@
 //!
 //! A callback frees memory that its CPU allocated, as a rule, and will allocate again. Run elsewhere, it would carry the
 //! memory, line by line, to the other CPU's free lists, and two CPUs that fork would forever write what the other has
-//! in its cache: that is how this module worked once, and two threads forked no faster than one. So batches stay where they were
+//! in its cache: that is how this module worked once, and two threads forked no faster than one. So callbacks stay where they were
 //! queued, and a CPU runs its own. It gives them away when it cannot be counted on:
 //!
 //! ```text
@@ -21,8 +21,10 @@
 //!                    common -------------------> run, by any CPU, in quiesce(), flush() or barrier()
 //! ```
 //!
-//! - *Queued*: in the CPU's open batch. [`EpochCpu::call_rcu`] touches memory of this CPU only.
-//! - *Sealed*: stamped with the epoch; the grace period begins. Nothing shared is written; the epoch is read.
+//! - *Queued*: in the CPU's open batch. [`EpochCpu::call_rcu`] touches memory of this CPU only, and allocates none: a callback
+//!   is linked through the object that it ends.
+//! - *Sealed*: with what else was sealed in this epoch (`epoch/waiting.rs`); the grace period begins. Nothing shared is written; the
+//!   epoch is read.
 //! - *Run*: by a CPU that calls [`EpochCpu::quiesce`] or the like, which a kernel does where it holds
 //!   no lock: on the way back to user mode, in the idle loop. Running callbacks in `call_rcu` or on entry to a
 //!   section would be simpler and would deadlock: a callback may take a lock that its caller holds.
@@ -31,7 +33,7 @@
 //!
 //! # Who advances the epoch
 //!
-//! A CPU with sealed batches looks at the epoch when it quiesces, and advances it only if it has not moved since its last
+//! A CPU with sealed callbacks looks at the epoch when it quiesces, and advances it only if it has not moved since its last
 //! look. One CPU alone thus waits for three of its own quiescent states; where many wait, some other has
 //! moved it, and the line is written once for all of them. An advance reads one line of each CPU, which
 //! changes only where sections come and go.
@@ -39,15 +41,15 @@
 //! # Generations
 //!
 //! [`EpochDomain::barrier`] must wait for callbacks queued before it, on all CPUs, while new ones
-//! keep coming. Each batch belongs to a generation, read when its first callback is queued, and is
-//! counted by whether that is even or odd. The barrier waits until none of the *other* parity is
+//! keep coming. Each batch belongs to a generation, read when its first callback is queued; what is kept of that, and
+//! counted by, is whether it is even or odd. The barrier waits until none of the *other* parity is
 //! pending, advances the generation, and waits until none of the *old* parity is pending. Both
 //! parities were empty once after the barrier began, so all earlier callbacks have run, whatever
 //! generation their CPU believed in. New ones go to the parity that is not waited for, so it ends.
 //! (Linux's SRCU flips twice for the same reason.)
 //!
-//! Another CPU's batches cannot be taken from it. It seals and hands them over itself when it quiesces or
-//! queues and finds that the generation has moved.
+//! Another CPU's callbacks cannot be taken from it. It seals and hands them over itself when it quiesces or
+//! queues and finds that it has some of the parity that the generation has not.
 //!
 //! # A full barrier that must not be relied on
 //!
@@ -70,7 +72,7 @@
 //!
 //! ```
 //! # #[cfg(not(loom))] {
-//! use kernel_sync::Rcu;
+//! use kernel_sync::{Callback, Rcu};
 //! use kernel_task::epoch::{EpochCpu, EpochDomain, EpochGuard};
 //! use std::sync::LazyLock;
 //!
@@ -87,13 +89,13 @@
 //!         CPU.with(EpochCpu::read_lock)
 //!     }
 //!
-//!     fn call_rcu(callback: impl FnOnce() + Send + 'static) {
+//!     fn call_rcu(callback: Callback) {
 //!         CPU.with(|cpu| cpu.call_rcu(callback));
 //!     }
 //! }
 //!
 //! let guard = HostRcu::read_lock();
-//! HostRcu::call_rcu(|| println!("the section is over"));
+//! HostRcu::call_rcu(Callback::try_new(|| println!("the section is over")).expect("heap"));
 //! assert_eq!(DOMAIN.pending(), 1);
 //! drop(guard);
 //! CPU.with(|cpu| DOMAIN.barrier(cpu)).expect("not inside a section");
@@ -101,29 +103,28 @@
 //! # }
 //! ```
 
-mod batch;
-mod callback;
 mod error;
+mod local;
 mod member;
 mod section;
+mod shared;
+mod waiting;
 #[cfg(loom)]
 pub mod weakened;
 
-use alloc::collections::VecDeque;
 use alloc::rc::Rc;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
-use core::mem;
 
-use kernel_sync::atomic::{AtomicU64, Ordering};
-use kernel_sync::{Mutex, cpu_relax};
+use kernel_sync::atomic::Ordering;
+use kernel_sync::{Callback, CallbackQueue, cpu_relax};
 
-use batch::{BATCH, Batch, Common};
-use callback::Callback;
-use member::{Members, Parity};
-use section::{CurrentEpoch, Epoch, Local};
+use local::Local;
+use member::Parity;
+use section::Epoch;
+use shared::Shared;
+use waiting::{BATCH, Waiting};
 
 pub use error::EpochError;
 #[cfg(loom)]
@@ -136,33 +137,11 @@ pub struct EpochDomain {
     shared: Arc<Shared>,
 }
 
-/// What the CPUs of a domain share.
-struct Shared {
-    epoch: CurrentEpoch,
-    generation: Generation,
-    common: Common,
-    members: Members,
-    /// Held by a barrier; the generation changes only under it.
-    barrier: Mutex<()>,
-}
-
-/// The generation, on lines of its own: CPUs read it often, and only barriers write it.
-#[repr(align(128))]
-struct Generation(AtomicU64);
-
 impl EpochDomain {
     /// Makes a domain without CPUs.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                epoch: CurrentEpoch::new(),
-                generation: Generation(AtomicU64::new(0)),
-                common: Common::new(),
-                members: Members::new(),
-                barrier: Mutex::new(()),
-            }),
-        }
+        Self { shared: Arc::new(Shared::new()) }
     }
 
     /// Registers the calling CPU (or thread). To be called once for each, when it comes online; the
@@ -171,10 +150,9 @@ impl EpochDomain {
     pub fn register(&self) -> EpochCpu {
         EpochCpu {
             local: Rc::new(Local::new(Arc::clone(&self.shared))),
-            open: RefCell::new(Vec::new()),
-            open_since: Cell::new(None),
-            sealed: RefCell::new(VecDeque::new()),
-            spare: RefCell::new(Vec::new()),
+            open: RefCell::default(),
+            open_parity: Cell::new(None),
+            sealed: RefCell::default(),
             last_look: Cell::new(None),
         }
     }
@@ -245,24 +223,19 @@ impl fmt::Debug for EpochDomain {
 /// to_another_cpu::<kernel_task::epoch::EpochCpu>();
 /// ```
 ///
-/// Dropping it takes the CPU offline: its batches will be run by the others, or when the domain is
+/// Dropping it takes the CPU offline: its callbacks will be run by the others, or when the domain is
 /// dropped. Guards may outlive it.
 pub struct EpochCpu {
     local: Rc<Local>,
     /// Callbacks of the open batch.
-    open: RefCell<Vec<Callback>>,
-    /// Generation of the open batch; `None` while it is empty.
-    open_since: Cell<Option<u64>>,
-    /// Batches that wait for their grace period here, oldest first.
-    sealed: RefCell<VecDeque<Batch>>,
-    /// Memory of batches that have run, for the next ones: in the steady state none is allocated.
-    spare: RefCell<Vec<Vec<Callback>>>,
+    open: RefCell<CallbackQueue>,
+    /// Parity of the open batch's generation; `None` while it is empty.
+    open_parity: Cell<Option<Parity>>,
+    /// Callbacks that wait for their grace period here.
+    sealed: RefCell<Waiting>,
     /// The epoch at the last look, while something waits for it.
     last_look: Cell<Option<Epoch>>,
 }
-
-/// Batches whose memory is kept.
-const SPARE: usize = 4;
 
 impl EpochCpu {
     /// Enters a read-side section; it ends when the guard is dropped. Sections nest.
@@ -277,27 +250,20 @@ impl EpochCpu {
     /// Queues `callback`, to run after a grace period, on this CPU as a rule.
     ///
     /// The callback runs outside of every section and of every lock of this caller. It may queue
-    /// callbacks. It must not panic, which would lose the rest of its batch.
-    ///
-    /// Allocates a box if the closure captures more than three words, and 2 KiB for each of the first few batches.
-    /// An exhausted heap aborts there, as everywhere in `alloc`: a kernel keeps a reserve for it, since
-    /// freeing memory is what this is for.
-    pub fn call_rcu(&self, callback: impl FnOnce() + Send + 'static) {
-        let generation = match self.open_since.get() {
-            Some(generation) => generation,
+    /// callbacks. It must not panic, which would lose the rest of its batch. Nothing is allocated.
+    pub fn call_rcu(&self, callback: Callback) {
+        let parity = match self.open_parity.get() {
+            Some(parity) => parity,
             None => {
-                let mut open = self.open.borrow_mut();
-                *open = self.spare.borrow_mut().pop().unwrap_or_default();
-                open.reserve_exact(BATCH);
-                let generation = self.generation();
-                self.open_since.set(Some(generation));
-                generation
+                let parity = Parity::of(self.generation());
+                self.open_parity.set(Some(parity));
+                parity
             }
         };
-        self.local.member.queued(Parity::of(generation));
+        self.local.member.queued(parity);
         let queued = {
             let mut open = self.open.borrow_mut();
-            open.push(Callback::new(callback));
+            open.push(callback);
             open.len()
         };
         if queued >= BATCH {
@@ -309,7 +275,7 @@ impl EpochCpu {
     }
 
     /// Passes a quiescent state: runs at most one batch of callbacks whose grace period is over, and hands
-    /// this CPU's batches over if a barrier waits for them.
+    /// this CPU's callbacks over if a barrier waits for them.
     ///
     /// For the places a CPU comes by all the time without holding a lock, such as the return to user
     /// mode. Where there is nothing to do, it is two loads of lines that are seldom written. Inside a
@@ -318,7 +284,7 @@ impl EpochCpu {
         if self.barrier_waits() {
             self.hand_over();
         }
-        let own = self.sealed.borrow().front().map(|batch| batch.sealed_in);
+        let own = self.sealed.borrow().oldest();
         let common = self.local.shared.common.oldest();
         if own.is_none() && common.is_none() {
             return;
@@ -332,7 +298,7 @@ impl EpochCpu {
         self.run_one(now);
     }
 
-    /// Hands this CPU's batches over, helps the epoch on, and runs all callbacks whose grace period is over.
+    /// Hands this CPU's callbacks over, helps the epoch on, and runs all callbacks whose grace period is over.
     ///
     /// For a CPU that goes idle, and for whoever is short of memory. Holding no lock, as for
     /// [`EpochCpu::quiesce`]. One call advances by at most one of the two epochs that make a grace
@@ -375,18 +341,18 @@ impl EpochCpu {
         self.local.shared.generation.0.load(Ordering::Relaxed)
     }
 
-    /// Says whether a batch of this CPU is of an older generation, which only a barrier makes it.
+    /// Says whether this CPU has callbacks of an older generation, which only a barrier makes them.
     fn barrier_waits(&self) -> bool {
-        let oldest = self.sealed.borrow().front().map(|batch| batch.generation);
-        oldest.or(self.open_since.get()).is_some_and(|since| since != self.generation())
+        let older = Parity::of(self.generation()).other();
+        self.open_parity.get() == Some(older) || self.sealed.borrow().has(older)
     }
 
     /// Closes the open batch: its grace period begins.
     fn seal(&self) {
-        let Some(generation) = self.open_since.take() else { return };
-        let callbacks = mem::take(&mut *self.open.borrow_mut());
+        let Some(parity) = self.open_parity.take() else { return };
+        let callbacks = self.open.take();
         let sealed_in = self.local.shared.epoch.seal();
-        self.sealed.borrow_mut().push_back(Batch { sealed_in, generation, callbacks });
+        self.sealed.borrow_mut().add(sealed_in, parity, callbacks);
     }
 
     /// Seals the open batch and lets any CPU run it, and the ones before it.
@@ -396,33 +362,24 @@ impl EpochCpu {
     }
 
     fn hand_over_sealed(&self) {
-        let sealed = mem::take(&mut *self.sealed.borrow_mut());
-        if !sealed.is_empty() {
-            self.local.shared.common.push(sealed);
+        let sealed = self.sealed.take();
+        if sealed.oldest().is_some() {
+            self.local.shared.common.add_all(sealed);
         }
     }
 
-    /// Runs the oldest batch whose grace period is over, of this CPU or else of the common ones; false if
+    /// Runs a batch of callbacks whose grace period is over, of this CPU or else of the common ones; false if
     /// there was none, or inside a section.
     fn run_one(&self, now: Epoch) -> bool {
         if self.local.is_inside() {
             return false;
         }
-        let own = {
-            let mut sealed = self.sealed.borrow_mut();
-            let over = sealed.front().is_some_and(|batch| batch.sealed_in.is_over_by(now));
-            if over { sealed.pop_front() } else { None }
-        };
-        let batch = own.or_else(|| self.local.shared.common.pop_over(now));
-        let Some(Batch { generation, mut callbacks, .. }) = batch else { return false };
-        let parity = Parity::of(generation);
-        for callback in callbacks.drain(..) {
+        let own = self.sealed.borrow_mut().take_over(now);
+        let batch = own.or_else(|| self.local.shared.common.take_over(now));
+        let Some((parity, mut callbacks)) = batch else { return false };
+        while let Some(callback) = callbacks.pop() {
             callback.run();
             self.local.member.ran(parity);
-        }
-        let mut spare = self.spare.borrow_mut();
-        if spare.len() < SPARE {
-            spare.push(callbacks);
         }
         true
     }
@@ -487,7 +444,10 @@ mod tests {
 
     use kernel_sync::atomic::{AtomicBool, Ordering};
 
+    use kernel_sync::Callback;
+
     use super::EpochDomain;
+    use super::member::Parity;
 
     /// A CPU read the generation, a whole barrier passed, and then the CPU queued. The next barrier
     /// finds the callback under the parity that it takes for done with.
@@ -496,10 +456,11 @@ mod tests {
         let domain = EpochDomain::new();
         let cpu = domain.register();
         domain.shared.generation.0.store(1, Ordering::Relaxed);
-        cpu.open_since.set(Some(0));
+        cpu.open_parity.set(Some(Parity::Even));
         let ran = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&ran);
-        cpu.call_rcu(move || flag.store(true, Ordering::Relaxed));
+        let raise = move || flag.store(true, Ordering::Relaxed);
+        cpu.call_rcu(Callback::try_new(raise).expect("heap"));
         domain.barrier(&cpu).expect("outside sections");
         assert!(ran.load(Ordering::Relaxed));
     }

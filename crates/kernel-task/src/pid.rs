@@ -288,7 +288,7 @@ impl<T: Send + Sync + 'static, R: Rcu> fmt::Debug for PidTable<T, R> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use kernel_sync::{Rcu, RcuArc};
+    use kernel_sync::{Callback, Rcu, RcuArc};
 
     use super::{Pid, PidTable};
 
@@ -301,8 +301,8 @@ mod tests {
 
         fn read_lock() {}
 
-        fn call_rcu(callback: impl FnOnce() + Send + 'static) {
-            callback();
+        fn call_rcu(callback: Callback) {
+            callback.run();
         }
     }
 

@@ -9,6 +9,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use kernel_sync::Callback;
 use kernel_sync::atomic::{AtomicUsize, Ordering};
 use kernel_task::epoch::{Barrier, EpochDomain, weakened};
 use loom::cell::UnsafeCell;
@@ -68,7 +69,7 @@ impl World {
         let cpu = self.domain.register();
         self.published.store(0, Ordering::Relaxed);
         let world = Arc::clone(self);
-        cpu.call_rcu(move || world.free());
+        cpu.call_rcu(Callback::try_new(move || world.free()).expect("heap"));
         (0..3).for_each(|_| cpu.flush());
     }
 }
@@ -102,7 +103,7 @@ fn reader_free_and_helper() {
     let cpu = world.domain.register();
     world.published.store(0, Ordering::Relaxed);
     let free = Arc::clone(&world);
-    cpu.call_rcu(move || free.free());
+    cpu.call_rcu(Callback::try_new(move || free.free()).expect("heap"));
     cpu.flush();
     drop(cpu);
     reader.join().expect("no panic");

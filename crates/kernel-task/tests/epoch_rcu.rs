@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use kernel_sync::Callback;
 use kernel_task::epoch::{EpochCpu, EpochDomain, EpochError};
 
 /// Callbacks in more batches than one, and more pins than the collector takes between collections.
@@ -12,9 +13,13 @@ const MANY: usize = 1000;
 
 fn count(cpu: &EpochCpu, ran: &Arc<AtomicUsize>) {
     let ran = Arc::clone(ran);
-    cpu.call_rcu(move || {
+    call_rcu(cpu, move || {
         ran.fetch_add(1, Ordering::Relaxed);
     });
+}
+
+fn call_rcu(cpu: &EpochCpu, callback: impl FnOnce() + Send + 'static) {
+    cpu.call_rcu(Callback::try_new(callback).expect("heap"));
 }
 
 #[test]
@@ -77,7 +82,7 @@ fn callbacks_run_only_where_the_cpu_quiesces() {
     let held = lock.try_lock().expect("free");
     for _ in 0..MANY {
         let (lock, ran) = (Arc::clone(&lock), Arc::clone(&ran));
-        cpu.call_rcu(move || {
+        call_rcu(&cpu, move || {
             assert!(lock.try_lock().is_ok(), "a spin lock would deadlock here");
             ran.fetch_add(1, Ordering::Relaxed);
         });
@@ -133,7 +138,7 @@ fn callback_may_queue_another() {
     let cpu = domain.register();
     let ran = Arc::new(AtomicUsize::new(0));
     let (inner_domain, inner_ran) = (Arc::clone(&domain), Arc::clone(&ran));
-    cpu.call_rcu(move || count(&inner_domain.register(), &inner_ran));
+    call_rcu(&cpu, move || count(&inner_domain.register(), &inner_ran));
     domain.barrier(&cpu).expect("outside sections");
     domain.barrier(&cpu).expect("outside sections");
     assert_eq!(ran.load(Ordering::Relaxed), 1);
@@ -201,7 +206,7 @@ fn barrier_waits_for_earlier_callbacks_and_not_for_later_ones() {
             scope.spawn(|| {
                 let cpu = domain.register();
                 while done.load(Ordering::Relaxed) < 2 {
-                    cpu.call_rcu(|| ());
+                    call_rcu(&cpu, || ());
                     cpu.quiesce();
                     drop(cpu.read_lock());
                 }
@@ -269,7 +274,7 @@ fn callbacks_run_on_the_cpu_that_queued_them() {
                     let (counted, away) = (Arc::clone(&counted), Arc::clone(&away));
                     // Not for ever: what is queued last runs when the CPU has left.
                     if queued < 2 * MANY {
-                        cpu.call_rcu(move || {
+                        call_rcu(&cpu, move || {
                             let here = thread::current().id() == home;
                             away.fetch_add(usize::from(!here), Ordering::Relaxed);
                             counted.fetch_add(1, Ordering::Relaxed);

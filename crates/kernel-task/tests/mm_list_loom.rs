@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use kernel_sync::atomic::{AtomicUsize, Ordering, fence};
-use kernel_sync::smp_mb;
+use kernel_sync::{Callback, smp_mb};
 use kernel_task::epoch::EpochDomain;
 use kernel_task::mm_list::{MmList, MmPlace};
 use loom::cell::UnsafeCell;
@@ -161,7 +161,7 @@ fn exit_and_walk(leaves_first: bool) {
     if leaves_first {
         place.leave();
     }
-    cpu.call_rcu(free);
+    cpu.call_rcu(Callback::try_new(free).expect("heap"));
     (0..3).for_each(|_| cpu.flush());
     if !leaves_first {
         place.leave();

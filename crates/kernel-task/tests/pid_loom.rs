@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use kernel_sync::atomic::{AtomicUsize, Ordering};
-use kernel_sync::{Rcu, RcuArc, smp_mb};
+use kernel_sync::{Callback, Rcu, RcuArc, smp_mb};
 use kernel_task::pid::{Pid, PidError, PidTable};
 
 /// Sections and callbacks of one model. All threads of a model share one thread of the host, so a
@@ -26,7 +26,7 @@ struct Sections {
 /// A callback, and the sections that must end before it runs.
 struct Waiting {
     sections: Vec<usize>,
-    callback: Box<dyn FnOnce()>,
+    callback: Callback,
 }
 
 thread_local! {
@@ -65,8 +65,7 @@ unsafe impl Rcu for Eager {
         })
     }
 
-    fn call_rcu(callback: impl FnOnce() + Send + 'static) {
-        let callback = Box::new(callback);
+    fn call_rcu(callback: Callback) {
         ORDER.fetch_or(0, Ordering::Release);
         SECTIONS.with_borrow_mut(|all| {
             let sections = all.inside.clone();
@@ -99,7 +98,7 @@ fn run_due() {
     });
     if !due.is_empty() {
         ORDER.fetch_or(0, Ordering::Acquire);
-        due.into_iter().for_each(|due| (due.callback)());
+        due.into_iter().for_each(|due| due.callback.run());
     }
 }
 

@@ -13,7 +13,7 @@ use crate::cpu::area::cpu_index;
 use crate::cpu::local::Padded;
 use core::cell::OnceCell;
 use core::sync::atomic::{AtomicU32, Ordering};
-use kernel_sync::Rcu;
+use kernel_sync::{Callback, Rcu};
 use kernel_task::epoch::{EpochCpu, EpochDomain, EpochError, EpochGuard};
 use spin::Once;
 
@@ -48,10 +48,10 @@ unsafe impl Rcu for KernelRcu {
         member().read_lock()
     }
 
-    fn call_rcu(callback: impl FnOnce() + Send + 'static) {
+    fn call_rcu(callback: Callback) {
         #[cfg(feature = "mutants")]
         if crate::scheme::frees_early() {
-            return callback();
+            return callback.run();
         }
         member().call_rcu(callback);
     }

@@ -20,7 +20,7 @@ use kernel_fork::args::CloneArgs;
 use kernel_fork::copy_process::{RunnableTask, copy_process};
 use kernel_fork::error::ForkError;
 use kernel_fork::exit::exit;
-use kernel_sync::Rcu;
+use kernel_sync::{Callback, Rcu};
 use kernel_task::epoch::EpochDomain;
 use kernel_task::process::{ExitStatus, ProcessRef};
 use kernel_task::task::{Task, TaskRef};
@@ -132,7 +132,9 @@ pub fn guard_parse(file: &[u8], target: &Target) -> Result<LoadPlan, ElfError> {
 pub fn guard_rcu(domain: &EpochDomain) -> u64 {
     let _section = OutsideRcu::read_lock();
     let cpu = domain.register();
-    cpu.call_rcu(|| ());
+    if let Ok(callback) = Callback::try_new(|| ()) {
+        cpu.call_rcu(callback);
+    }
     domain.pending()
 }
 

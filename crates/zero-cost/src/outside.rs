@@ -2,13 +2,12 @@
 //!
 //! Every symbol that a program with this crate leaves undefined begins with `kernel_`.
 
-use alloc::boxed::Box;
 use core::marker::PhantomData;
 use core::ops::Range;
 use core::ptr::NonNull;
 
-use kernel_sync::Rcu;
 use kernel_sync::atomic::{AtomicU32, AtomicU64};
+use kernel_sync::{Callback, Rcu, RcuHead};
 use mm_generic::arch::PopulateError;
 use mm_generic::frames::{Frame, Frames, OutOfFrames, PAGE_SIZE};
 use mm_generic::kernel_range::KernelRange;
@@ -27,7 +26,7 @@ unsafe extern "Rust" {
 
     safe fn kernel_rcu_read_lock();
     safe fn kernel_rcu_read_unlock();
-    safe fn kernel_call_rcu(callback: Box<dyn FnOnce() + Send>);
+    safe fn kernel_call_rcu(head: NonNull<RcuHead>);
 
     pub(crate) safe fn kernel_load_root(root: Frame);
     pub(crate) safe fn kernel_flush_tlb(root: Frame, range: Range<u64>);
@@ -115,8 +114,8 @@ unsafe impl Rcu for OutsideRcu {
         OutsideGuard(PhantomData)
     }
 
-    fn call_rcu(callback: impl FnOnce() + Send + 'static) {
-        kernel_call_rcu(Box::new(callback));
+    fn call_rcu(callback: Callback) {
+        kernel_call_rcu(callback.into_head());
     }
 }
 

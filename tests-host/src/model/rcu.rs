@@ -10,8 +10,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kernel_sync::Rcu;
 use kernel_sync::atomic::{AtomicUsize, Ordering};
+use kernel_sync::{Callback, Rcu};
 use mutants::Mutant;
 
 #[derive(Default)]
@@ -19,7 +19,7 @@ struct Domain {
     edges: Option<Arc<Edges>>,
     next: u64,
     sections: BTreeSet<u64>,
-    waiting: Vec<(BTreeSet<u64>, Box<dyn FnOnce() + Send>)>,
+    waiting: Vec<(BTreeSet<u64>, Callback)>,
     free_early: bool,
 }
 
@@ -77,20 +77,20 @@ unsafe impl Rcu for ModelRcu {
         })
     }
 
-    fn call_rcu(callback: impl FnOnce() + Send + 'static) {
+    fn call_rcu(callback: Callback) {
         edges().retired.fetch_add(0, Ordering::Release);
         let now = DOMAIN.with_borrow_mut(|domain| {
             if domain.sections.is_empty() || domain.free_early {
                 return Some(callback);
             }
             let sections = domain.sections.clone();
-            domain.waiting.push((sections, Box::new(callback)));
+            domain.waiting.push((sections, callback));
             None
         });
         // Outside of the borrow: the callback is the product's code, and loom may switch threads in it.
         if let Some(callback) = now {
             edges().ended.fetch_add(0, Ordering::Acquire);
-            callback();
+            callback.run();
         }
     }
 }
@@ -107,12 +107,12 @@ impl Drop for ModelGuard {
                 .into_iter()
                 .partition(|(sections, _)| sections.is_empty());
             domain.waiting = waiting;
-            let ready: Vec<(BTreeSet<u64>, Box<dyn FnOnce() + Send>)> = ready;
+            let ready: Vec<(BTreeSet<u64>, Callback)> = ready;
             ready
         });
         for (_, callback) in ready {
             edges().ended.fetch_add(0, Ordering::Acquire);
-            callback();
+            callback.run();
         }
     }
 }

@@ -72,7 +72,14 @@ const PLANTED: &[Planted] = &[
         name: "infallible-allocation",
         test: "fork_heap",
         filter: "a_reclaim",
-        finding: "new and infallible",
+        finding: "infallible: ",
+    },
+    // The same where nobody could be told: an exit, and what RCU makes of it.
+    Planted {
+        name: "infallible-allocation",
+        test: "fork_heap",
+        filter: "an_exit",
+        finding: "infallible: ",
     },
 ];
 

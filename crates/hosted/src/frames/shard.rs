@@ -12,11 +12,17 @@ pub(super) const BATCH: usize = 64;
 const FULL: usize = 4 * BATCH;
 
 /// A list of free frames, and how many frames its threads took less those they freed.
-#[derive(Default)]
 #[repr(align(64))]
 pub(super) struct Shard {
     free: Vec<u32>,
     balance: i64,
+}
+
+impl Default for Shard {
+    /// With room for all that it may hold: who gives a frame back cannot be refused, and allocates nothing.
+    fn default() -> Self {
+        Self { free: Vec::with_capacity(FULL), balance: 0 }
+    }
 }
 
 impl Shard {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hosted::frames::HostFrames;
-use kernel_sync::Rcu;
+use kernel_sync::{Callback, Rcu};
 use mm_generic::arch::ArchPgd;
 use mm_generic::counted_frame::CountedFrame;
 use mm_generic::frames::{Frame, PAGE_SIZE};
@@ -67,8 +67,6 @@ pub(crate) fn keep(frames: &'static HostFrames, page: Option<(&Pattern, u64, usi
 /// RCU of a single thread: a callback runs at once, or when the thread's last guard goes.
 pub(crate) struct ThreadRcu;
 
-type Callback = Box<dyn FnOnce()>;
-
 thread_local! {
     static SECTIONS: Cell<usize> = const { Cell::new(0) };
     static WAITING: RefCell<Vec<Callback>> = const { RefCell::new(Vec::new()) };
@@ -87,11 +85,11 @@ unsafe impl Rcu for ThreadRcu {
         ThreadGuard(PhantomData)
     }
 
-    fn call_rcu(callback: impl FnOnce() + Send + 'static) {
+    fn call_rcu(callback: Callback) {
         if SECTIONS.with(Cell::get) == 0 {
-            callback();
+            callback.run();
         } else {
-            WAITING.with_borrow_mut(|waiting| waiting.push(Box::new(callback)));
+            WAITING.with_borrow_mut(|waiting| waiting.push(callback));
         }
     }
 }
@@ -104,7 +102,7 @@ impl Drop for ThreadGuard {
         });
         if left == 0 {
             for callback in WAITING.take() {
-                callback();
+                callback.run();
             }
         }
     }

@@ -25,6 +25,8 @@ pub(super) enum Parity {
 }
 
 impl Parity {
+    pub(super) const BOTH: [Self; 2] = [Self::Even, Self::Odd];
+
     pub(super) fn of(generation: u64) -> Self {
         if generation.is_multiple_of(2) { Self::Even } else { Self::Odd }
     }
@@ -113,7 +115,7 @@ impl Members {
     /// Advances `epoch` by one if every section allows it, and unless another CPU is at it; returns it as it is then.
     pub(super) fn advance(&self, epoch: &CurrentEpoch) -> Epoch {
         if let Some(all) = self.0.try_lock() {
-            epoch.advance(epoch.load(), &all);
+            epoch.advance(epoch.load(), all.iter().map(|member| &member.announcement));
         }
         epoch.load()
     }

@@ -37,21 +37,17 @@
 //! That B's section happens before the callback comes from its release of zero (or of a later announcement), which
 //! D acquires in d3 and passes on in d4, which whoever runs the batch acquires with the epoch.
 
-use core::cell::Cell;
-
-use alloc::sync::Arc;
-
 #[cfg(loom)]
 use kernel_sync::atomic::fence;
 use kernel_sync::atomic::{AtomicU64, Ordering};
 use kernel_sync::smp_mb;
 
-use super::Shared;
-use super::member::Member;
-
 /// A value of the domain's epoch.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(super) struct Epoch(u64);
+
+/// Epochs that make a grace period.
+pub(super) const OVER: usize = 2;
 
 impl Epoch {
     pub(super) const fn from_raw(raw: u64) -> Self {
@@ -64,7 +60,21 @@ impl Epoch {
 
     /// Tells whether what was sealed in this epoch may run in epoch `now`.
     pub(super) const fn is_over_by(self, now: Self) -> bool {
-        self.0 + 2 <= now.0
+        self.age_in(now) == OVER
+    }
+
+    /// How many epochs before `now` this one was, at most [`OVER`]; zero when it is later.
+    pub(super) const fn age_in(self, now: Self) -> usize {
+        match now.0.saturating_sub(self.0) {
+            0 => 0,
+            1 => 1,
+            _ => OVER,
+        }
+    }
+
+    /// The epoch `epochs` before this one.
+    pub(super) const fn before(self, epochs: usize) -> Self {
+        Self(self.0.saturating_sub(epochs as u64))
     }
 }
 
@@ -89,12 +99,15 @@ impl CurrentEpoch {
         self.load()
     }
 
-    /// Moves on from `from`, unless a CPU is in a section that began in an earlier epoch. `members` are all
+    /// Moves on from `from`, unless a CPU is in a section that began in an earlier epoch. `announcements` are those of all
     /// CPUs, and the caller has kept others from advancing and from registering.
-    pub(super) fn advance(&self, from: Epoch, members: &[Arc<Member>]) {
+    pub(super) fn advance<'a>(
+        &self,
+        from: Epoch,
+        mut announcements: impl Iterator<Item = &'a Announcement>,
+    ) {
         epoch_seen_before_announcements();
-        let all_seen_it = members.iter().all(|member| member.announcement.allows(from));
-        if all_seen_it {
+        if announcements.all(|announcement| announcement.allows(from)) {
             // Release: passes on what the sections did, which `allows` acquired.
             self.0.store(from.0 + 1, Ordering::Release);
         }
@@ -113,7 +126,7 @@ impl Announcement {
     }
 
     /// Announces a section; what the CPU reads from here on, callbacks wait for.
-    fn enter(&self, epoch: &CurrentEpoch) {
+    pub(super) fn enter(&self, epoch: &CurrentEpoch) {
         // Relaxed: an epoch that is behind holds callbacks up and does no other harm.
         let epoch = epoch.0.load(Ordering::Relaxed);
         // Release: an advance that reads this and not the zero before it has to see the earlier section too.
@@ -121,7 +134,7 @@ impl Announcement {
         announced_before_reads();
     }
 
-    fn leave(&self) {
+    pub(super) fn leave(&self) {
         // Release: what was done in the section happens before the callbacks that waited for it.
         self.0.store(OUTSIDE, Ordering::Release);
     }
@@ -130,46 +143,6 @@ impl Announcement {
         // Acquire pairs with both stores above.
         let announced = self.0.load(Ordering::Acquire);
         announced == OUTSIDE || announced >> 1 == advance_from.0
-    }
-}
-
-/// A CPU as its sections see it. Lives until the CPU has left and its last guard is gone.
-pub(super) struct Local {
-    pub(super) member: Arc<Member>,
-    pub(super) shared: Arc<Shared>,
-    /// Guards that are held.
-    depth: Cell<usize>,
-}
-
-impl Local {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { member: shared.members.register(), shared, depth: Cell::new(0) }
-    }
-
-    pub(super) fn enter(&self) {
-        let depth = self.depth.get();
-        if depth == 0 {
-            self.member.announcement.enter(&self.shared.epoch);
-        }
-        self.depth.set(depth + 1);
-    }
-
-    pub(super) fn leave(&self) {
-        let depth = self.depth.get() - 1;
-        self.depth.set(depth);
-        if depth == 0 {
-            self.member.announcement.leave();
-        }
-    }
-
-    pub(super) fn is_inside(&self) -> bool {
-        self.depth.get() > 0
-    }
-}
-
-impl Drop for Local {
-    fn drop(&mut self) {
-        self.member.release();
     }
 }
 

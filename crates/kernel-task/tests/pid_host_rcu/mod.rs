@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::sync::LazyLock;
 
-use kernel_sync::{Rcu, RcuArc};
+use kernel_sync::{Callback, Rcu, RcuArc};
 use kernel_task::epoch::{EpochCpu, EpochDomain, EpochGuard};
 
 static DOMAIN: LazyLock<EpochDomain> = LazyLock::new(EpochDomain::new);
@@ -51,7 +51,7 @@ unsafe impl Rcu for HostRcu {
         Self::with(EpochCpu::read_lock)
     }
 
-    fn call_rcu(callback: impl FnOnce() + Send + 'static) {
+    fn call_rcu(callback: Callback) {
         Self::with(|cpu| cpu.call_rcu(callback));
     }
 }
