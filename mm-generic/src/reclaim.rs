@@ -122,7 +122,12 @@ impl<K: Kernel> InitMm<K> {
         };
         // Pages are taken out one by one, and a large page in a slot is one piece.
         while let Some(addr) = slots.first_large(range.0) {
-            self.replace(range, addr, Replacement::Split)?;
+            match self.replace(range, addr, Replacement::Split) {
+                // Whoever reclaims another range of the slot has split it since. His walk may not have ended: ours comes before a
+                // page is handed back.
+                Ok(()) | Err(ReplaceError::WrongKind { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(Some(doomed))
     }

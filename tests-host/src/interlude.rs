@@ -47,6 +47,8 @@ pub enum Point {
     CpusWalked,
     /// The slots are marked synced; the growth has not returned.
     Synced,
+    /// An updater turns to the reference's slots: once to prepare a reclaim, then for each replacement, and for what is retired.
+    SlotsAsked,
     /// An entry has been stored in the reference (its update lock is held), or copied to a PGD that
     /// nobody can reach yet. Only with [`crate::watched::Watched`] entries.
     EntryStored,
@@ -208,6 +210,7 @@ impl<A: ArchPgd> ArchPgd for Interposed<A> {
     }
 
     fn kernel_slots(&self) -> Option<&dyn KernelSlots> {
+        pass(Point::SlotsAsked);
         self.0.kernel_slots()
     }
 

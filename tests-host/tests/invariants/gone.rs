@@ -23,6 +23,7 @@ tests_host::on_every_machine!(
     whoever_is_born_during_a_replacement_has_the_new_entry,
     what_is_unmapped_below_a_split_is_gone_from_every_mm,
     a_range_in_a_large_page_is_reclaimed_page_by_page,
+    two_ranges_in_a_large_page_are_reclaimed_at_once,
     others_keep_a_table_from_being_replaced,
     what_cannot_be_replaced_is_named,
 );
@@ -296,6 +297,30 @@ fn a_range_in_a_large_page_is_reclaimed_page_by_page<G: Geometry, A: PgdScheme<G
     assert_eq!(pages, expected.collect::<Vec<_>>(), "each once");
     for root in roots(machine) {
         assert!(machine.translate(root, addr).is_err());
+        assert_eq!(machine.translate(root, whole.start()), Ok(0x4000_0000));
+    }
+    release_unowned(machine, whole);
+    assert_slot_is(machine, last(machine), false);
+    machine.rcu_barrier();
+}
+
+/// Both find the large page, and one of them comes to split it when the other has.
+fn two_ranges_in_a_large_page_are_reclaimed_at_once<G: Geometry, A: PgdScheme<G>>(
+    machine: &Machine<G, A>,
+) {
+    let Some(whole) = large(machine) else { return };
+    let addr = whole.start() + 9 * PAGE_SIZE;
+    let part = machine.init_mm().grow(addr, PAGE_SIZE).expect("a page of the kernel half");
+    let other = machine.init_mm().grow(addr + PAGE_SIZE, PAGE_SIZE).expect("the next one");
+    // The first time that slots are asked for, nobody has looked for a large page yet.
+    meanwhile(
+        Point::SlotsAsked,
+        || release_unowned(machine, other),
+        || meanwhile(Point::SlotsAsked, || {}, || release_unowned(machine, part)),
+    );
+    for root in roots(machine) {
+        assert!(machine.translate(root, addr).is_err());
+        assert!(machine.translate(root, addr + PAGE_SIZE).is_err());
         assert_eq!(machine.translate(root, whole.start()), Ok(0x4000_0000));
     }
     release_unowned(machine, whole);
