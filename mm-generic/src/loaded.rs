@@ -56,7 +56,7 @@ impl<K: Kernel> LoadedMm<K> {
         unsafe { K::load_pgd(next.root()) };
         // After the load: until here the CPU may still translate through the previous PGD, and a
         // walker must find that one here. The next one is found through its task.
-        self.replace(next.into_raw());
+        self.announce(next.into_raw());
     }
 
     /// Loads the reference PGD on this CPU (`leave_mm`): it borrows no mm any more.
@@ -67,7 +67,7 @@ impl<K: Kernel> LoadedMm<K> {
     pub unsafe fn leave_mm(&self, init_mm: &InitMm<K>) {
         // SAFETY: the reference PGD, with preemption off.
         unsafe { K::load_pgd(init_mm.arch().reference_root()) };
-        self.replace(core::ptr::null_mut());
+        self.announce(core::ptr::null_mut());
     }
 
     /// The mm this CPU has loaded, for as long as the guard lives; `None` on the reference PGD.
@@ -79,7 +79,8 @@ impl<K: Kernel> LoadedMm<K> {
         unsafe { self.mm.load(Ordering::Acquire).as_ref() }
     }
 
-    fn replace(&self, next: *mut Mm<K>) {
+    /// Makes `next` what walkers find here, and drops what they found before.
+    fn announce(&self, next: *mut Mm<K>) {
         // The owning CPU is the only writer.
         let previous = self.mm.load(Ordering::Relaxed);
         self.mm.store(next, Ordering::Release);
@@ -92,6 +93,6 @@ impl<K: Kernel> LoadedMm<K> {
 
 impl<K: Kernel> Drop for LoadedMm<K> {
     fn drop(&mut self) {
-        self.replace(core::ptr::null_mut());
+        self.announce(core::ptr::null_mut());
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! The list of what can be wrong is taken from the source (`mutation/sites.rs`). Nothing is rebuilt for a mutant: a copy of the workspace
 //! has all of them in it, each behind a number (`mutation/survey.rs`), is built once, and its tests run with one
-//! number after another. `--search` looks for what kills each mutant and writes `docs/mutation.md`; without it, each mutant is run
+//! number after another. `--search` looks for what kills each mutant and writes `docs/mutation.md`: for those that it lacks, that
+//! survived, or whose function has changed since; it can be stopped at any time and goes on where it was. Without it, each mutant is run
 //! against the killer that is recorded there. That fails when the list has changed, when a killer kills no more, and
-//! when a mutant survives that no `// MUTATION:` comment at its site gives a reason for.
+//! when a mutant survives that no `// MUTATION:` comment at its site gives a reason for. `cargo xtask verify mutation` does the same for
+//! the mutants whose function has changed and for a sample of the others.
 
 mod killers;
 mod sites;
@@ -21,7 +23,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -29,7 +31,7 @@ use crate::Outcome;
 use crate::loom::root;
 use killers::{Killer, Suite, Verdict};
 use survey::{Project, Survey};
-use table::Fate;
+use table::{Fate, Row};
 
 /// What to do with the mutants.
 #[derive(Debug, Args)]
@@ -62,31 +64,64 @@ fn product() -> Project {
         ],
         lowest: "kernel_sync",
         runtime: include_str!("mutation/runtime_kernel.rs"),
+        additions: &[("mm-generic/src/publish.rs", include_str!("mutation/runtime_publish.rs"))],
         others: &["crates/hosted", "crates/mutants", "tests-host", "README.md"],
         left_out: &["crates/storm", "crates/zero-cost", "crates/benches", "xtask"],
     }
 }
 
 /// The tests that may kill its mutants.
-const SUITES: &[Suite] = &[Suite {
-    loom: true,
-    packages: &["tests-host", "kernel-task"],
-    features: &["tests-host/pgd-init-late"],
-    tests: &["loom_protocol", "loom_tasks", "pid_loom", "epoch_loom", "mm_list_loom"],
-    // They run mutants of their own, and pass when those fail.
-    left_out: &[
-        "loom_protocol::the_mutants_",
-        "loom_protocol::every_mutant_",
-        "loom_protocol::mutants_of_updates::",
-        "epoch_loom::each_barrier_is_needed",
-        "mm_list_loom::joining_after_the_barrier_or_without_it_is_noticed",
-        "mm_list_loom::leaving_after_the_grace_period_is_noticed",
-    ],
-    target: "target/loom",
-}];
+const SUITES: &[Suite] = &[
+    Suite {
+        loom: true,
+        packages: &["tests-host", "kernel-task", "kernel-sync"],
+        features: &["tests-host/pgd-init-late"],
+        tests: &[
+            "loom_protocol",
+            "loom_tasks",
+            "pid_loom",
+            "epoch_loom",
+            "mm_list_loom",
+            "gate_loom",
+        ],
+        // They run mutants of their own, and pass when those fail.
+        left_out: &[
+            "loom_protocol::the_mutants_",
+            "loom_protocol::every_mutant_",
+            "loom_protocol::mutants_of_updates::",
+            "epoch_loom::each_barrier_is_needed",
+            "mm_list_loom::joining_after_the_barrier_or_without_it_is_noticed",
+            "mm_list_loom::leaving_after_the_grace_period_is_noticed",
+        ],
+        target: "target/loom",
+    },
+    // What needs an MMU with a TLB, programs, or memory that runs out.
+    Suite {
+        loom: false,
+        packages: &["hosted", "tests-host", "kernel-task"],
+        features: &["tests-host/pgd-init-late"],
+        tests: &[
+            "user_half",
+            "fork_exec_exit",
+            "geometry",
+            "invariants",
+            "epoch_rcu",
+            "mm_list",
+            "pid_order",
+        ],
+        left_out: &[
+            // What threads do to each other by chance is loom's.
+            "user_half::threads::",
+        ],
+        target: "target",
+    },
+];
 
 /// Where the killers are recorded.
 const TABLE: &str = "docs/mutation.md";
+
+/// How long a test may run before what it has not reached by then counts as out of its reach.
+const REACH: Duration = Duration::from_millis(300);
 
 /// How long a recorded killer may take: many times what it takes.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -103,25 +138,89 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         println!("{} mutants", bench.survey.mutants.len());
         return Ok(ExitCode::SUCCESS);
     }
-    bench.build(SUITES)?;
     let table = root().join(TABLE);
     let only = arguments.only.as_deref();
     let known = table::read(&fs::read_to_string(&table).unwrap_or_default())?;
+    bench.build(SUITES.iter())?;
     if !arguments.search {
-        println!("{}", bench.check(&known, only)?);
+        let chosen = bench.chosen(only);
+        println!("{}", bench.check(&known, &chosen)?);
         return Ok(ExitCode::SUCCESS);
     }
     let limit = Duration::from_secs(arguments.seconds);
-    let fates = bench.search(&known, only, limit, &|fates| {
+    let rows = bench.search(&known, only, limit, &|rows| {
         // After each: a search takes long, and what it has found is kept when it is stopped.
-        fs::write(&table, table::written(&bench.survey.mutants, fates))
+        fs::write(&table, table::written(&bench.survey.mutants, rows))
     })?;
-    let is_open = |fate: &&Fate| matches!(fate, Fate::Survives | Fate::Unknown);
-    let open = fates.iter().filter(is_open).count();
+    let is_open = |row: &&Row| matches!(row.fate, Fate::Survives | Fate::Unknown);
+    let open = rows.iter().filter(is_open).count();
     if open > 0 {
         return Err(format!("{open} mutants survive or have not been searched; see {TABLE}").into());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `cargo xtask verify mutation` may spend on mutants whose functions have not changed, as the table has it.
+const SAMPLE: Duration = Duration::from_secs(15);
+
+/// `cargo xtask verify mutation`: the table against the code, and as many mutants against their killers as have to be and as there is time for.
+pub(crate) fn verify(only: Option<&str>) -> Result<String, Box<dyn Error>> {
+    let mut bench = Bench::new(product())?;
+    let known = table::read(&fs::read_to_string(root().join(TABLE))?)?;
+    bench.compare(&known)?;
+    let keys = table::keys(&bench.survey.mutants);
+    let of = |number: &usize| (&bench.survey.mutants[number - 1], &known[&keys[number - 1]]);
+    let (same, mut chosen): (Vec<usize>, Vec<usize>) =
+        bench.chosen(only).into_iter().partition(|number| {
+            let (mutant, row) = of(number);
+            row.is_of(mutant)
+        });
+    let changed = chosen.len();
+    chosen.extend(sample(&same, |number| of(&number), SAMPLE));
+    let names: Vec<&str> = chosen
+        .iter()
+        .filter_map(|number| match &of(number).1.fate {
+            Fate::Killed { killer, .. } => Some(killer.as_str()),
+            _ => None,
+        })
+        .collect();
+    let needed = SUITES.iter().filter(|suite| names.iter().any(|name| suite.has(name)));
+    let needed: Vec<&Suite> = needed.collect();
+    bench.build(needed.into_iter())?;
+    let said = bench.check(&known, &chosen)?;
+    let all = bench.survey.mutants.len();
+    Ok(format!(
+        "{all} mutants, none of which survives without a reason; functions of {changed} have changed since; run now: {said}"
+    ))
+}
+
+/// Chooses mutants that are killed fast, from every file before a second one from any, while their time lasts.
+fn sample<'a>(
+    numbers: &[usize],
+    of: impl Fn(usize) -> (&'a sites::Mutant, &'a Row),
+    time: Duration,
+) -> Vec<usize> {
+    let mut by_file: BTreeMap<&str, Vec<(u64, usize)>> = BTreeMap::new();
+    for &number in numbers {
+        if let (mutant, Row { fate: Fate::Killed { millis, .. }, .. }) = of(number) {
+            by_file.entry(&mutant.file).or_default().push((*millis, number));
+        }
+    }
+    let mut in_order: Vec<(usize, u64, usize)> = Vec::new();
+    for killed in by_file.values_mut() {
+        killed.sort_unstable();
+        in_order.extend(
+            killed.iter().enumerate().map(|(place, &(millis, number))| (place, millis, number)),
+        );
+    }
+    in_order.sort_unstable();
+    let mut left = time;
+    let fits = |&(_, millis, number): &(usize, u64, usize)| {
+        // What starting a process takes comes on top.
+        left = left.checked_sub(Duration::from_millis(millis + 30))?;
+        Some(number)
+    };
+    in_order.iter().map_while(fits).collect()
 }
 
 /// The mutants of a project and the tests of its mutated copy.
@@ -140,12 +239,47 @@ impl Bench {
         Ok(Self { project, survey, killers: Vec::new(), copy })
     }
 
-    fn build(&mut self, suites: &[Suite]) -> Result<(), Box<dyn Error>> {
+    fn build<'a>(&mut self, suites: impl Iterator<Item = &'a Suite>) -> Result<(), Box<dyn Error>> {
         self.survey.write(&self.project, &self.copy)?;
         for suite in suites {
             self.killers.extend(suite.build(&self.project.root, &self.copy)?);
         }
         Ok(())
+    }
+
+    /// Compares the table with the code, without running anything.
+    fn compare(&self, known: &BTreeMap<table::Key, Row>) -> Result<(), Box<dyn Error>> {
+        let keys = table::keys(&self.survey.mutants);
+        let present: BTreeSet<_> = keys.iter().collect();
+        let mut errors: Vec<String> = known
+            .keys()
+            .filter(|key| !present.contains(key))
+            .map(|key| format!("in the table and no longer in the code: {key:?}"))
+            .collect();
+        for (key, mutant) in keys.iter().zip(&self.survey.mutants) {
+            let wrong = match known.get(key) {
+                None => "not in the table",
+                Some(Row { fate: Fate::Unknown, .. }) => "not searched",
+                Some(Row { fate: Fate::Survives, .. }) => "survives",
+                Some(Row { fate: Fate::Killed { .. }, .. }) if mutant.reason.is_some() => {
+                    "killed, and a comment says that nothing can"
+                }
+                Some(Row { fate: Fate::Carried(_), .. }) if mutant.reason.is_none() => {
+                    "nothing kills it and no comment says why"
+                }
+                Some(Row { fate: Fate::Carried(reason), .. })
+                    if mutant.reason.as_ref() != Some(reason) =>
+                {
+                    "not killed, for another reason than its comment gives"
+                }
+                Some(row @ Row { fate: Fate::Carried(_), .. }) if !row.is_of(mutant) => {
+                    "not killed, and the function has changed since: search it again"
+                }
+                Some(_) => continue,
+            };
+            errors.push(format!("{wrong}: {}", mutant.name()));
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors.join("\n").into()) }
     }
 
     /// Mutant numbers of those that `only` is about.
@@ -159,53 +293,39 @@ impl Bench {
         mutants.filter(|(_, mutant)| is_chosen(mutant)).map(|(index, _)| index + 1).collect()
     }
 
-    /// Runs each mutant against the killer that `known` names, and each such killer without a mutant.
+    /// Runs each of `chosen` against the killer that `known` names, and each such killer without a mutant.
     fn check(
         &self,
-        known: &BTreeMap<table::Key, Fate>,
-        only: Option<&str>,
+        known: &BTreeMap<table::Key, Row>,
+        chosen: &[usize],
     ) -> Result<String, Box<dyn Error>> {
+        self.compare(known)?;
         let keys = table::keys(&self.survey.mutants);
         let mut errors = Vec::new();
-        let present: BTreeSet<_> = keys.iter().collect();
-        errors.extend(
-            known
-                .keys()
-                .filter(|key| !present.contains(key))
-                .map(|key| format!("in the table and no longer in the code: {key:?}")),
-        );
         let (mut work, mut carried) = (Vec::new(), 0);
-        for number in self.chosen(only) {
-            let mutant = &self.survey.mutants[number - 1];
-            let name =
-                format!("{}:{}: `{}` {}", mutant.file, mutant.line, mutant.code, mutant.mutation);
-            match known.get(&keys[number - 1]) {
-                None => errors.push(format!("not in the table: {name}")),
-                Some(Fate::Unknown) => errors.push(format!("not searched: {name}")),
-                Some(Fate::Survives) => errors.push(format!("survives: {name}")),
-                Some(Fate::Carried(_)) if mutant.reason.is_none() => {
-                    errors.push(format!("nothing kills it and no comment says why: {name}"));
-                }
-                Some(Fate::Carried(_)) => carried += 1,
-                Some(Fate::Killed { killer, .. }) => {
-                    match self.killers.iter().find(|it| it.name == *killer) {
-                        Some(killer) => work.push((number, name, killer)),
-                        None => errors.push(format!("no test {killer}, which killed {name}")),
-                    }
-                }
+        for &number in chosen {
+            let name = self.survey.mutants[number - 1].name();
+            let Fate::Killed { killer, .. } = &known[&keys[number - 1]].fate else {
+                carried += 1;
+                continue;
+            };
+            match self.killers.iter().find(|it| it.name == *killer) {
+                Some(killer) => work.push((number, name, killer)),
+                None => errors.push(format!("no test {killer}, which killed {name}")),
             }
         }
         let killed = work.len();
         let slowest: Mutex<BTreeMap<&str, (Duration, &Killer)>> = Mutex::default();
         let alive = parallel(&work, |(number, name, killer), scratch| {
-            let started = Instant::now();
             let verdict = killer.run(*number, LIMIT, scratch)?;
-            let took = started.elapsed();
+            let Verdict::Failed { millis, .. } = verdict else {
+                return Ok(Some(format!("{} no longer kills {name}", killer.name)));
+            };
+            let took = Duration::from_millis(millis.max(20));
             let mut slowest = slowest.lock().map_err(|_| "a worker panicked")?;
             let of_killer = slowest.entry(&killer.name).or_insert((took, killer));
             of_killer.0 = of_killer.0.max(took);
-            Ok((!matches!(verdict, Verdict::Failed(_)))
-                .then(|| format!("{} no longer kills {name}", killer.name)))
+            Ok(None)
         })?;
         errors.extend(alive.into_iter().flatten());
         // A test that fails anyway kills nothing. None need run to its end: only for longer than it took to kill.
@@ -213,7 +333,7 @@ impl Bench {
             slowest.into_inner().map_err(|_| "a worker panicked")?.into_values().collect();
         let failing = parallel(&controls, |(took, killer), scratch| {
             let verdict = killer.run(0, *took * 3 / 2, scratch)?;
-            Ok(matches!(verdict, Verdict::Failed(_))
+            Ok(matches!(verdict, Verdict::Failed { .. })
                 .then(|| format!("{} fails without a mutant", killer.name)))
         })?;
         errors.extend(failing.into_iter().flatten());
@@ -228,36 +348,45 @@ impl Bench {
     }
 
     /// Finds out what kills each mutant, within `limit` of processor time for each test, and gives what is known to `keep` after each.
-    /// Those that `known` has a killer for keep it if it still kills them; those that survived a search are left for later.
+    /// Those that `known` has a killer for, and whose function is what it was, are left alone.
     fn search(
         &self,
-        known: &BTreeMap<table::Key, Fate>,
+        known: &BTreeMap<table::Key, Row>,
         only: Option<&str>,
         limit: Duration,
-        keep: &(dyn Fn(&[Fate]) -> std::io::Result<()> + Sync),
-    ) -> Result<Vec<Fate>, Box<dyn Error>> {
+        keep: &(dyn Fn(&[Row]) -> std::io::Result<()> + Sync),
+    ) -> Result<Vec<Row>, Box<dyn Error>> {
         let keys = table::keys(&self.survey.mutants);
-        let fates: Vec<Fate> =
-            keys.iter().map(|key| known.get(key).cloned().unwrap_or(Fate::Unknown)).collect();
-        let work = self.chosen(only);
-        let reached = parallel(&self.killers, |killer, scratch| {
-            killer.reached(Duration::from_secs(1).min(limit), scratch)
-        })?;
-        let fates = Mutex::new(fates);
-        let kills: Vec<AtomicUsize> = self.killers.iter().map(|_| AtomicUsize::new(0)).collect();
+        let rows: Vec<Row> =
+            keys.iter().map(|key| known.get(key).cloned().unwrap_or(Row::UNKNOWN)).collect();
+        let is_open = |number: &usize| {
+            let (mutant, row) = (&self.survey.mutants[number - 1], &rows[number - 1]);
+            let Fate::Killed { killer, .. } = &row.fate else { return true };
+            let is_there = self.killers.iter().any(|it| it.name == *killer);
+            !row.is_of(mutant) || !is_there || mutant.reason.is_some()
+        };
+        let work: Vec<usize> = self.chosen(only).into_iter().filter(is_open).collect();
+        keep(&rows)?;
+        let reached = parallel(&self.killers, |killer, scratch| killer.reached(REACH, scratch))?;
+        let kills: Vec<AtomicUsize> = self
+            .killers
+            .iter()
+            .map(|killer| {
+                let is_by = |row: &&Row| matches!(&row.fate, Fate::Killed { killer: by, .. } if *by == killer.name);
+                AtomicUsize::new(rows.iter().filter(is_by).count())
+            })
+            .collect();
+        let rows = Mutex::new(rows);
         parallel(&work, |&number, scratch| {
             let mutant = &self.survey.mutants[number - 1];
-            let known = fates.lock().map_err(|_| "a worker panicked")?[number - 1].clone();
+            let known = rows.lock().map_err(|_| "a worker panicked")?[number - 1].fate.clone();
             let fate = self.fate(number, &known, &reached, &kills, limit, scratch)?;
-            println!(
-                "{}:{}: `{}` {}: {fate:?}",
-                mutant.file, mutant.line, mutant.code, mutant.mutation
-            );
-            let mut fates = fates.lock().map_err(|_| "a worker panicked")?;
-            fates[number - 1] = fate;
-            Ok(keep(&fates)?)
+            println!("{}: {fate:?}", mutant.name());
+            let mut rows = rows.lock().map_err(|_| "a worker panicked")?;
+            rows[number - 1] = Row { fate, source: mutant.source };
+            Ok(keep(&rows)?)
         })?;
-        Ok(fates.into_inner().map_err(|_| "a worker panicked")?)
+        Ok(rows.into_inner().map_err(|_| "a worker panicked")?)
     }
 
     fn fate(
@@ -285,9 +414,10 @@ impl Bench {
             for index in candidates {
                 let killer = &self.killers[index];
                 match killer.run(number, step, scratch)? {
-                    Verdict::Failed(executions) => {
+                    Verdict::Failed { executions, millis } => {
                         kills[index].fetch_add(1, Ordering::Relaxed);
-                        return Ok(Fate::Killed { killer: killer.name.clone(), executions });
+                        let killer = killer.name.clone();
+                        return Ok(Fate::Killed { killer, executions, millis });
                     }
                     Verdict::NotYet if step < limit => left.push(index),
                     _ => {}

@@ -17,7 +17,7 @@ pub(super) struct Suite {
     pub(super) features: &'static [&'static str],
     /// Names of test binaries; `lib` for the unit tests of the packages.
     pub(super) tests: &'static [&'static str],
-    /// Tests that are none of the product.
+    /// Beginnings of the names of tests that kill nothing: they are none of the product, or find what they find by luck.
     pub(super) left_out: &'static [&'static str],
     /// Where cargo builds, from the root: where the dependencies have been built before.
     pub(super) target: &'static str,
@@ -49,13 +49,25 @@ pub(super) struct Killer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Passed,
-    /// Failed, in which execution if it counts them.
-    Failed(Option<u64>),
+    /// Failed.
+    Failed {
+        /// In which execution, if it counts them.
+        executions: Option<u64>,
+        /// After how many milliseconds of processor time.
+        millis: u64,
+    },
     /// Neither in the time that it had.
     NotYet,
 }
 
 impl Suite {
+    /// Tells whether the test of this name is one of the suite's.
+    pub(super) fn has(&self, killer: &str) -> bool {
+        let Some((binary, _)) = killer.split_once("::") else { return false };
+        let is_lib = || self.packages.iter().any(|package| package.replace('-', "_") == binary);
+        self.tests.contains(&binary) || (self.tests.contains(&"lib") && is_lib())
+    }
+
     /// Builds the tests in `copy`, and returns them.
     ///
     /// # Errors
@@ -156,7 +168,7 @@ impl Killer {
     ) -> Result<BTreeSet<usize>, Box<dyn Error>> {
         let reached = scratch.with_extension("reached");
         let _ = fs::remove_file(&reached);
-        if let Verdict::Failed(_) = self.run_with(0, limit, scratch, Some(&reached))? {
+        if let Verdict::Failed { .. } = self.run_with(0, limit, scratch, Some(&reached))? {
             let said = fs::read_to_string(scratch)?;
             return Err(format!("{} fails without a mutant:\n{said}", self.name).into());
         }
@@ -186,13 +198,14 @@ impl Killer {
         }
         let started = Instant::now();
         let mut running = command.spawn()?;
+        let mut used = Duration::ZERO;
         let status = loop {
             if let Some(status) = running.try_wait()? {
                 break status;
             }
             // Processor time: what others do on the machine decides nothing.
-            let is_over = processor_time(running.id()).is_some_and(|used| used > limit);
-            if is_over || started.elapsed() > limit * PATIENCE {
+            used = processor_time(running.id()).unwrap_or(used);
+            if used > limit || started.elapsed() > limit * PATIENCE {
                 running.kill()?;
                 running.wait()?;
                 return Ok(Verdict::NotYet);
@@ -209,6 +222,7 @@ impl Killer {
             .lines()
             .rev()
             .find_map(|line| line.split_once("failed in execution ")?.1.trim().parse().ok());
-        Ok(Verdict::Failed(executions))
+        let millis = u64::try_from(used.as_millis()).unwrap_or(u64::MAX);
+        Ok(Verdict::Failed { executions, millis })
     }
 }

@@ -8,6 +8,9 @@
 //! | `Ordering::X` of an access | one step weaker, each way there is; none for `Relaxed` |
 //! | `smp_mb()`, a function that is nothing else, `fence(..)` | removed; weaker |
 //! | a call by which something becomes visible ([`PUBLISHES`]) | removed; exchanged with the statement before, and after |
+//! | a publication of an mm whose late init follows in the same block | comes after the hook |
+//! | that late init | the hook is left out |
+//! | the value of a [`PublicationPoint`](POINT)'s `publish` | what it would store is dropped |
 //! | a store or exchange that releases, as a statement | removed |
 //! | a TLB flush ([`FLUSHES`]) | removed |
 //! | `call_rcu` | the callback runs at once |
@@ -15,7 +18,7 @@
 //!
 //! All mutants of a file are in one text, each behind a number (`runtime.rs`): whoever runs it chooses one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use syn::spanned::Spanned;
@@ -37,7 +40,11 @@ pub(super) const PUBLISHES: &[&str] = &[
     "for_each_loaded",
     "bump",
     "give_back",
+    "announce",
 ];
+
+/// The trait of places where an mm becomes visible. What the last expression of its `publish` stores is a publication whatever its name is.
+const POINT: &str = "PublicationPoint";
 
 /// Sets whose members other CPUs look for.
 const SETS: &[&str] = &["populated", "used", "synced"];
@@ -58,8 +65,19 @@ pub(super) struct Mutant {
     pub(super) mutation: String,
     /// Line of the file, which is not part of its identity.
     pub(super) line: usize,
+    /// Bytes of the file that are mutated.
+    pub(super) site: Range<usize>,
+    /// A hash of the function around, without its comments: what has been found out of a mutant is as old as that.
+    pub(super) source: u64,
     /// Why nothing needs to kill it, from a `// MUTATION:` comment at the site.
     pub(super) reason: Option<String>,
+}
+
+impl Mutant {
+    /// Where it is and what it is, for people.
+    pub(super) fn name(&self) -> String {
+        format!("{}:{}: `{}` {}", self.file, self.line, self.code, self.mutation)
+    }
 }
 
 /// What a file has to say.
@@ -117,6 +135,9 @@ pub(super) fn find(
         runtime,
         barriers,
         within: Vec::new(),
+        sources: vec![hash(text)],
+        point: false,
+        hooks: BTreeMap::new(),
         statements: Vec::new(),
         mutants: Vec::new(),
         edits: Vec::new(),
@@ -183,6 +204,12 @@ struct Finder<'a> {
     barriers: &'a BTreeSet<String>,
     /// Types and functions around.
     within: Vec<String>,
+    /// Hashes of the file and of the functions around.
+    sources: Vec<u64>,
+    /// Around is an implementation of [`POINT`].
+    point: bool,
+    /// Late inits of what is published in a block around, by where they begin: the numbers of their two mutants.
+    hooks: BTreeMap<usize, [usize; 2]>,
     /// Where the statements around begin.
     statements: Vec<usize>,
     mutants: Vec<Mutant>,
@@ -206,7 +233,10 @@ impl<'ast> Visit<'ast> for Finder<'_> {
             syn::Type::Path(path) => last(&path.path),
             _ => String::from("impl"),
         };
+        let of = item.trait_.as_ref().map(|(path, _)| last(path));
+        self.point = of.is_some_and(|of| of == POINT);
         self.inside(name, |this| visit::visit_item_impl(this, item));
+        self.point = false;
     }
 
     fn visit_item_trait(&mut self, item: &'ast syn::ItemTrait) {
@@ -216,26 +246,33 @@ impl<'ast> Visit<'ast> for Finder<'_> {
     fn visit_item_fn(&mut self, function: &'ast syn::ItemFn) {
         // What a named barrier is made of is mutated where it is called.
         if !is_left_out(&function.attrs) && !is_barrier_alone(&function.block) {
-            let name = function.sig.ident.to_string();
-            self.inside(name, |this| visit::visit_item_fn(this, function));
+            self.function(&function.sig, Some(&function.block), |this| {
+                visit::visit_item_fn(this, function);
+            });
         }
     }
 
     fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
         if !is_left_out(&function.attrs) {
-            let name = function.sig.ident.to_string();
-            self.inside(name, |this| visit::visit_impl_item_fn(this, function));
+            self.function(&function.sig, Some(&function.block), |this| {
+                if this.point && function.sig.ident == "publish" {
+                    this.stores_nothing(&function.block);
+                }
+                visit::visit_impl_item_fn(this, function);
+            });
         }
     }
 
     fn visit_trait_item_fn(&mut self, function: &'ast syn::TraitItemFn) {
-        let name = function.sig.ident.to_string();
-        self.inside(name, |this| visit::visit_trait_item_fn(this, function));
+        self.function(&function.sig, function.default.as_ref(), |this| {
+            visit::visit_trait_item_fn(this, function);
+        });
     }
 
     fn visit_block(&mut self, block: &'ast Block) {
         let stmts: Vec<&Stmt> = block.stmts.iter().filter(|stmt| !is_left_out_stmt(stmt)).collect();
         self.exchanges(&stmts);
+        self.hooks(&stmts);
         for stmt in stmts {
             self.statements.push(range(stmt).start);
             self.statement(stmt);
@@ -273,6 +310,12 @@ impl<'ast> Visit<'ast> for Finder<'_> {
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
+        if let Some([moved, removed]) = self.hooks.get(&range(call).start).copied() {
+            let method = range(&call.method);
+            self.rename(method, "init_late_unless");
+            let opened = call.paren_token.span.open().byte_range().end;
+            self.wrap(opened..opened, format!("[{moved}, {removed}]"), "");
+        }
         self.orderings(&call.method.to_string(), &call.args, range(call));
         self.visit_expr(&call.receiver);
         call.args.iter().for_each(|argument| self.visit_argument(argument));
@@ -292,6 +335,80 @@ impl Finder<'_> {
         self.within.pop();
     }
 
+    fn function(
+        &mut self,
+        signature: &syn::Signature,
+        body: Option<&Block>,
+        visit: impl FnOnce(&mut Self),
+    ) {
+        let start = range(signature).start;
+        let end = body.map_or_else(|| range(signature).end, |body| range(body).end);
+        self.sources.push(hash(&self.text[start..end]));
+        self.inside(signature.ident.to_string(), visit);
+        self.sources.pop();
+    }
+
+    /// What a place of publication is told to store, it drops.
+    fn stores_nothing(&mut self, body: &Block) {
+        let Some(Stmt::Expr(value @ Expr::MethodCall(call), None)) = body.stmts.last() else {
+            return;
+        };
+        let [Expr::Path(stored)] = &call.args.iter().collect::<Vec<_>>()[..] else { return };
+        let (whole, stored) = (range(value), last(&stored.path));
+        let gone = self.mutant(whole.clone(), whole.clone(), "removed");
+        self.wrap(
+            whole,
+            format!("if {gone} {{ drop({stored}); Default::default() }} else {{ "),
+            " }",
+        );
+    }
+
+    /// Publications of mms in a block, each with its late init further down: in the other order, and the one without the other.
+    fn hooks(&mut self, stmts: &[&Stmt]) {
+        for (index, stmt) in stmts.iter().enumerate() {
+            let Stmt::Local(Local { pat: Pat::Tuple(names), init: Some(init), .. }) = stmt else {
+                continue;
+            };
+            let (Some(call), Some(Pat::Ident(mm))) = (call_of(&init.expr), names.elems.first())
+            else {
+                continue;
+            };
+            let name = call.name();
+            if !["publish", "publish_again"].contains(&name.as_str()) {
+                continue;
+            }
+            let mut late = LateInit { of: mm.ident.to_string(), found: None };
+            stmts[index + 1..].iter().for_each(|stmt| late.visit_stmt(stmt));
+            let whole = range(&*init.expr);
+            let Some(hook) = late.found else { continue };
+            let moved = self.number(whole.clone(), whole.clone(), "after the hook");
+            let removed = self.number(hook.clone(), hook.clone(), "without the hook");
+            self.hooks.insert(hook.start, [moved, removed]);
+            let (renamed, opened) = match &call {
+                Call::Function(call) => (range(&*call.func), call.paren_token.span.open()),
+                Call::Method(call) => (range(&call.method), call.paren_token.span.open()),
+            };
+            let opened = opened.byte_range().end;
+            match call {
+                Call::Function(_) => {
+                    self.rename(renamed, "::mm_generic::publish::publish_again_or_late");
+                }
+                Call::Method(_) => self.rename(renamed, "publish_or_late"),
+            }
+            self.wrap(opened..opened, format!("{moved}, "), "");
+        }
+    }
+
+    /// Puts another name in the place of one.
+    fn rename(&mut self, name: Range<usize>, new: &str) {
+        self.edits.push(Edit {
+            range: name.clone(),
+            before: String::from(new),
+            after: String::new(),
+            removed: Some(name),
+        });
+    }
+
     fn error(&mut self, range: Range<usize>, what: &str) {
         let line = self.line(range.start);
         let code = one_line(&self.text[range]);
@@ -306,6 +423,7 @@ impl Finder<'_> {
 
     fn number(&mut self, site: Range<usize>, code: Range<usize>, mutation: &str) -> usize {
         let line = self.line(site.start);
+        let source = self.sources.last().copied().unwrap_or_default();
         let mut lines = vec![line, self.line(code.start)];
         lines.extend(self.statements.iter().rev().map(|&start| self.line(start)));
         let reason = lines.into_iter().find_map(|line| self.reason(line, mutation));
@@ -315,6 +433,8 @@ impl Finder<'_> {
             code: one_line(&self.text[code]),
             mutation: mutation.to_owned(),
             line,
+            site,
+            source,
             reason,
         });
         self.first + self.mutants.len() - 1
@@ -383,6 +503,8 @@ impl Finder<'_> {
                     format!("if {removed} {{}} else if {weak} {{ {fence} }} else {{ "),
                     " }",
                 );
+            } else if self.hooks.contains_key(&whole.start) {
+                // Mutated together with its publication.
             } else if releases || call.publishes() {
                 let removed = self.mutant(whole.clone(), whole.clone(), "removed");
                 self.wrap(whole, format!("if {removed} {{}} else {{ "), " }");
@@ -466,13 +588,7 @@ impl Finder<'_> {
         let Some((rcu, _)) = self.text[function.clone()].rsplit_once("::") else { return };
         let rcu = rcu.to_owned();
         let number = self.number(whole.clone(), whole, "runs at once");
-        let before = format!("{}::call_rcu::<{rcu}>", self.runtime);
-        self.edits.push(Edit {
-            range: function.clone(),
-            before,
-            after: String::new(),
-            removed: Some(function),
-        });
+        self.rename(function, &format!("{}::call_rcu::<{rcu}>", self.runtime));
         let opened = call.paren_token.span.open().byte_range().end;
         self.wrap(opened..opened, format!("{number}, "), "");
     }
@@ -559,6 +675,23 @@ impl Finder<'_> {
             });
         }
         self.wrap(range(*start).start..range(*end).end, before + "{ ", " }");
+    }
+}
+
+/// Looks for the late init of one variable.
+struct LateInit {
+    of: String,
+    found: Option<Range<usize>>,
+}
+
+impl<'ast> Visit<'ast> for LateInit {
+    fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
+        let is_of =
+            matches!(&*call.receiver, Expr::Path(path) if path.path.is_ident(self.of.as_str()));
+        if is_of && call.method == "init_late" {
+            self.found.get_or_insert(range(call));
+        }
+        visit::visit_expr_method_call(self, call);
     }
 }
 
@@ -755,6 +888,14 @@ fn range(node: &impl Spanned) -> Range<usize> {
     node.span().byte_range()
 }
 
+/// Hashes code by its tokens (FNV-1a): comments and line breaks do not count.
+fn hash(code: &str) -> u64 {
+    let tokens: proc_macro2::TokenStream = code.parse().unwrap_or_default();
+    tokens.to_string().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 /// Code without its line breaks and comments, not too much of it.
 fn one_line(code: &str) -> String {
     const MOST: usize = 100;
@@ -775,10 +916,12 @@ fn is_left_out(attributes: &[Attribute]) -> bool {
     })
 }
 
-fn is_left_out_cfg(condition: &str) -> bool {
-    let words = || condition.split(|c: char| !c.is_alphanumeric());
-    words().any(|word| word == "test" || word == "loom")
-        || condition.replace(' ', "").contains("not(feature")
+pub(super) fn is_left_out_cfg(condition: &str) -> bool {
+    let condition = condition.replace(' ', "");
+    // What only the model checker lacks is the product's.
+    let positive = condition.replace("not(loom)", "");
+    positive.split(|c: char| !c.is_alphanumeric()).any(|word| word == "test" || word == "loom")
+        || condition.contains("not(feature")
 }
 
 /// As [`is_left_out`], for a statement.

@@ -18,6 +18,8 @@ pub(super) struct Project {
     pub(super) lowest: &'static str,
     /// What `runtime.rs` has beyond itself in this project.
     pub(super) runtime: &'static str,
+    /// Files of the mutated crates, and what the copy has at their ends.
+    pub(super) additions: &'static [(&'static str, &'static str)],
     /// Directories and files that are copied as they are.
     pub(super) others: &'static [&'static str],
     /// Members of the workspace that the copy does without, as `Cargo.toml` spells them.
@@ -103,6 +105,9 @@ impl Survey {
             let mut text = text.clone();
             if *path == lowest.join("lib.rs") {
                 text.push_str("\npub mod mutation;\n");
+            }
+            for (_, addition) in project.additions.iter().filter(|(at, _)| path == Path::new(at)) {
+                text.push_str(addition);
             }
             write(path.clone(), text.as_bytes())?;
         }

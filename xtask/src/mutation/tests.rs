@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::killers::Suite;
 use super::sites::{self, Mutant};
 use super::survey::Project;
-use super::table::{self, Fate};
-use super::{Bench, fs};
+use super::table::{self, Fate, Row};
+use super::{Bench, fs, sample};
 
 fn find(text: &str) -> Vec<Mutant> {
     let barriers = sites::named_barriers(&syn::parse_file(text).expect("Rust"));
@@ -111,15 +111,16 @@ fn a_table_is_read_as_it_was_written() {
     let mutants = find(
         "fn f(a: &A) { a.store(x | y, Ordering::Release); a.store(x | y, Ordering::Release); }",
     );
-    let fates = [
-        Fate::Killed { killer: String::from("a::b"), executions: Some(7) },
-        Fate::Killed { killer: String::from("a::b"), executions: None },
-        Fate::Carried(String::from("a | b")),
-        Fate::Unknown,
-    ];
-    let read = table::read(&table::written(&mutants, &fates)).expect("a table");
-    let expected: BTreeMap<_, _> = table::keys(&mutants).into_iter().zip(fates).collect();
+    let fates =
+        [killed(Some(7), 1230), killed(None, 0), Fate::Carried("a | b".into()), Fate::Unknown];
+    let rows = fates.map(|fate| Row { fate, source: 0xfedc_ba98_7654_3210 });
+    let read = table::read(&table::written(&mutants, &rows)).expect("a table");
+    let expected: BTreeMap<_, _> = table::keys(&mutants).into_iter().zip(rows).collect();
     assert_eq!(read, expected);
+}
+
+fn killed(executions: Option<u64>, millis: u64) -> Fate {
+    Fate::Killed { killer: String::from("flag::raised_flag_is_seen"), executions, millis }
 }
 
 /// A crate whose test notices that a flag is not stored, and cannot notice that it is stored without release.
@@ -162,6 +163,7 @@ fn fixture(name: &str, source: &str) -> Bench {
         crates: &["fixture"],
         lowest: "fixture",
         runtime: "",
+        additions: &[],
         others: &[],
         left_out: &[],
     };
@@ -174,50 +176,135 @@ fn fixture(name: &str, source: &str) -> Bench {
         left_out: &[],
         target: "target",
     };
-    bench.build(&[suite]).expect("built");
+    bench.build([suite].iter()).expect("built");
     bench
+}
+
+/// The table that says `fates` of the bench's mutants, all of them just found out.
+fn recorded(bench: &Bench, fates: &[Fate]) -> BTreeMap<table::Key, Row> {
+    let mutants = &bench.survey.mutants;
+    let rows = mutants
+        .iter()
+        .zip(fates)
+        .map(|(mutant, fate)| Row { fate: fate.clone(), source: mutant.source });
+    table::keys(mutants).into_iter().zip(rows).collect()
+}
+
+fn searched(bench: &Bench, known: &BTreeMap<table::Key, Row>) -> Vec<Row> {
+    bench.search(known, None, Duration::from_secs(5), &|_| Ok(())).expect("searched")
+}
+
+fn is_killed(row: &Row) -> bool {
+    matches!(&row.fate, Fate::Killed { killer, .. } if killer == "flag::raised_flag_is_seen")
 }
 
 #[test]
 fn a_planted_mutant_is_killed_and_an_unneeded_ordering_survives_and_fails_the_check() {
     let bench = fixture("mutation-planted", FIXTURE);
-    let none = BTreeMap::new();
-    let fates = bench.search(&none, None, Duration::from_secs(5), &|_| Ok(())).expect("searched");
-    let killer = String::from("flag::raised_flag_is_seen");
-    assert_eq!(fates, [Fate::Killed { killer, executions: None }, Fate::Survives]);
+    let rows = searched(&bench, &BTreeMap::new());
+    assert!(is_killed(&rows[0]), "{rows:?}");
+    assert_eq!(rows[1].fate, Fate::Survives);
 
-    let drifted = bench.check(&none, None).expect_err("an empty table").to_string();
+    let drifted = bench.compare(&BTreeMap::new()).expect_err("an empty table").to_string();
     assert_eq!(drifted.matches("not in the table").count(), 2, "{drifted}");
 
-    let keys = table::keys(&bench.survey.mutants);
-    let recorded: BTreeMap<_, _> = keys.iter().cloned().zip(fates.clone()).collect();
-    let survivor = bench.check(&recorded, None).expect_err("a survivor").to_string();
+    let all = [1, 2];
+    let found: Vec<Fate> = rows.into_iter().map(|row| row.fate).collect();
+    let survivor =
+        bench.check(&recorded(&bench, &found), &all).expect_err("a survivor").to_string();
     assert!(survivor.contains("survives") && survivor.contains("Release -> Relaxed"), "{survivor}");
 
-    // A killer that kills no more, and a reason that the source does not give.
-    let killer =
-        Fate::Killed { killer: String::from("flag::raised_flag_is_seen"), executions: None };
-    let wrong = [killer, Fate::Carried(String::from("said who?"))];
-    let wrong: BTreeMap<_, _> =
-        keys.iter().cloned().zip([wrong[1].clone(), wrong[0].clone()]).collect();
-    let wrong = bench.check(&wrong, None).expect_err("both are wrong").to_string();
-    assert!(wrong.contains("no longer kills") && wrong.contains("no comment says why"), "{wrong}");
+    let reason = [killed(None, 0), Fate::Carried(String::from("said who?"))];
+    let wrong = bench.check(&recorded(&bench, &reason), &all).expect_err("no reason").to_string();
+    assert!(wrong.contains("no comment says why"), "{wrong}");
+
+    let killer = [killed(None, 0), killed(None, 0)];
+    let wrong =
+        bench.check(&recorded(&bench, &killer), &all).expect_err("kills no more").to_string();
+    assert!(wrong.contains("no longer kills") && !wrong.contains("removed"), "{wrong}");
 }
 
 #[test]
-fn a_survivor_with_a_reason_at_its_site_passes() {
+fn a_search_goes_on_where_it_was_stopped_and_does_again_what_was_found_of_other_code() {
+    let bench = fixture("mutation-again", FIXTURE);
+    // Nobody runs this one: it would be seen to be killed by the test.
+    let mark = Fate::Killed {
+        killer: String::from("flag::raised_flag_is_seen"),
+        executions: Some(99),
+        millis: 0,
+    };
+    let known = recorded(&bench, &[mark.clone(), Fate::Survives]);
+    assert_eq!(searched(&bench, &known)[0].fate, mark);
+    let older: BTreeMap<_, _> =
+        known.into_iter().map(|(key, row)| (key, Row { source: row.source + 1, ..row })).collect();
+    let rows = searched(&bench, &older);
+    assert!(is_killed(&rows[0]) && rows[0].fate != mark, "{rows:?}");
+    assert_eq!(rows[0].source, bench.survey.mutants[0].source);
+}
+
+#[test]
+fn a_survivor_with_a_reason_at_its_site_passes_until_its_function_changes() {
     let site = "        self.0.store(true";
     let reason =
         "        // MUTATION(Release -> Relaxed): the flag says nothing of anything else.\n";
     let bench = fixture("mutation-reason", &FIXTURE.replace(site, &format!("{reason}{site}")));
-    let fates = bench
-        .search(&BTreeMap::new(), None, Duration::from_secs(5), &|_| Ok(()))
-        .expect("searched");
+    let rows = searched(&bench, &BTreeMap::new());
     let reason = String::from("the flag says nothing of anything else.");
-    assert_eq!(fates[1], Fate::Carried(reason));
-    let recorded = table::keys(&bench.survey.mutants).into_iter().zip(fates).collect();
-    let covered = bench.check(&recorded, None).expect("all accounted for");
+    assert_eq!(rows[1].fate, Fate::Carried(reason));
+    let known: BTreeMap<_, _> = table::keys(&bench.survey.mutants).into_iter().zip(rows).collect();
+    let covered = bench.check(&known, &[1, 2]).expect("all accounted for");
     assert_eq!(covered, "1 mutants killed by 1 tests, 1 for a reason given at the site");
+    let older =
+        known.into_iter().map(|(key, row)| (key, Row { source: row.source + 1, ..row })).collect();
+    let stale = bench.compare(&older).expect_err("changed").to_string();
+    assert!(stale.contains("search it again") && !stale.contains("removed"), "{stale}");
+}
+
+#[test]
+fn a_function_has_changed_when_its_code_has_and_not_its_comments() {
+    let source = |text: &str| find(text)[0].source;
+    let text = "fn f(a: &A) { a.store(1, Ordering::Release); }";
+    assert_eq!(
+        source(text),
+        source("/// New.\nfn f(a: &A) {\n // Why.\n a.store(1, Ordering::Release);\n}")
+    );
+    assert_ne!(source(text), source("fn f(a: &A) { g(); a.store(1, Ordering::Release); }"));
+    assert_eq!(source(text), source(&format!("fn g() {{}} {text}")));
+}
+
+#[test]
+fn a_publication_comes_after_the_hook_or_without_it() {
+    assert_eq!(
+        mutations(
+            "fn f(mm: M) { let (published, old) = mm.publish(p); load(published.init_late()); }"
+        ),
+        ["after the hook", "without the hook"]
+    );
+    assert_eq!(
+        mutations(
+            "fn f(mm: M) { let (attached, ()) = publish_again(mm, p); attached.init_late(); }"
+        ),
+        ["after the hook", "without the hook"]
+    );
+    let point = "impl PublicationPoint<K> for P { fn publish(self, mm: M) -> O { self.0.lock().replace(mm) } }";
+    assert_eq!(mutations(point), ["removed"]);
+}
+
+#[test]
+fn the_sample_has_of_each_file_what_is_killed_fastest_and_no_more_than_there_is_time_for() {
+    let of = |file: &str| {
+        sites::find(file, "fn f() { g(); smp_mb(); }", 1, "m", &BTreeSet::new())
+            .expect("understood")
+            .mutants[0]
+            .clone()
+    };
+    let mutants = [of("a.rs"), of("a.rs"), of("b.rs"), of("b.rs")];
+    let rows =
+        [killed(None, 900), killed(None, 100), killed(None, 200), Fate::Carried(String::new())]
+            .map(|fate| Row { fate, source: 0 });
+    let of = |number: usize| (&mutants[number - 1], &rows[number - 1]);
+    assert_eq!(sample(&[1, 2, 3, 4], of, Duration::from_secs(9)), [2, 3, 1]);
+    assert_eq!(sample(&[1, 2, 3, 4], of, Duration::from_secs(1)), [2, 3]);
 }
 
 #[test]
