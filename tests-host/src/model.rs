@@ -15,4 +15,4 @@ pub use frames::{ModelFrames, TINY_SLOT, Tiny};
 pub use kernel::{Model, ModelArch, ModelTask, ModelTasks, World, explore};
 pub use rcu::ModelRcu;
 #[cfg(feature = "pgd-init-late")]
-pub use tasks::{TaskModel, TaskWorld, explore_tasks};
+pub use tasks::{TaskModel, TaskWorld, ThroughList, ThroughTasks, WalkThrough, explore_tasks};

@@ -10,18 +10,58 @@ use std::sync::Arc;
 
 use kernel_fork::args::CloneArgs;
 use loom::thread;
-use tests_host::model::{TaskWorld, explore_tasks};
+use tests_host::model::{TaskWorld, ThroughList, ThroughTasks, WalkThrough, explore_tasks};
 
 const BOUND: usize = 4;
 
-fn grower(world: &Arc<TaskWorld>) -> thread::JoinHandle<()> {
+/// What is explored whichever way walks find mms.
+macro_rules! scenarios {
+    ($($scenario:ident),+) => {
+        mod through_tasks {
+            $(#[test]
+            fn $scenario() {
+                super::$scenario::<super::ThroughTasks>();
+            })+
+        }
+
+        mod through_the_list_of_mms {
+            $(#[test]
+            fn $scenario() {
+                super::$scenario::<super::ThroughList>();
+            })+
+        }
+    };
+}
+
+scenarios! {
+    first_process_and_growth,
+    fork_and_growth,
+    exec_and_growth,
+    exit_reaping_and_lazy_tlb_and_growth,
+    dead_leader_and_growth,
+    clone_vm_and_growth,
+    kthread_use_mm_and_growth
+}
+
+fn grower<W: WalkThrough>(world: &Arc<TaskWorld<W>>) -> thread::JoinHandle<()> {
     let world = Arc::clone(world);
     thread::spawn(move || world.grow())
 }
 
-#[test]
-fn fork_and_growth() {
-    explore_tasks(BOUND, |world| {
+fn first_process_and_growth<W: WalkThrough>() {
+    // There is more to interleave than in a fork, and nothing new.
+    explore_tasks::<W>(BOUND - 1, |world| {
+        let grower = grower(world);
+        let init = world.first();
+        world.load(0, &init);
+        world.touch(0);
+        grower.join().expect("no panic");
+        world.touch(0);
+    });
+}
+
+fn fork_and_growth<W: WalkThrough>() {
+    explore_tasks::<W>(BOUND, |world| {
         let init = world.first();
         let grower = grower(world);
         let child = world.fork(&init, &CloneArgs::FORK);
@@ -32,9 +72,8 @@ fn fork_and_growth() {
     });
 }
 
-#[test]
-fn exec_and_growth() {
-    explore_tasks(BOUND, |world| {
+fn exec_and_growth<W: WalkThrough>() {
+    explore_tasks::<W>(BOUND, |world| {
         let init = world.first();
         world.load(0, &init);
         let grower = grower(world);
@@ -47,9 +86,8 @@ fn exec_and_growth() {
 }
 
 /// The child is reaped, off the task list, while its CPU still has its PGD.
-#[test]
-fn exit_reaping_and_lazy_tlb_and_growth() {
-    explore_tasks(BOUND, |world| {
+fn exit_reaping_and_lazy_tlb_and_growth<W: WalkThrough>() {
+    explore_tasks::<W>(BOUND, |world| {
         let init = world.first();
         let child = world.fork(&init, &CloneArgs::FORK);
         world.load(0, &child);
@@ -63,9 +101,8 @@ fn exit_reaping_and_lazy_tlb_and_growth() {
 }
 
 /// The leader is dead, the thread lives on; both are made before and die during the growth.
-#[test]
-fn dead_leader_and_growth() {
-    explore_tasks(BOUND, |world| {
+fn dead_leader_and_growth<W: WalkThrough>() {
+    explore_tasks::<W>(BOUND, |world| {
         let init = world.first();
         let child = world.fork(&init, &CloneArgs::FORK);
         let grower = grower(world);
@@ -80,9 +117,8 @@ fn dead_leader_and_growth() {
 }
 
 /// P1 makes P2 with `CLONE_VM` and exits; the mm lives on in a place the walk may have passed.
-#[test]
-fn clone_vm_and_growth() {
-    explore_tasks(BOUND, |world| {
+fn clone_vm_and_growth<W: WalkThrough>() {
+    explore_tasks::<W>(BOUND, |world| {
         let init = world.first();
         let p1 = world.fork(&init, &CloneArgs::FORK);
         let grower = grower(world);
@@ -96,9 +132,8 @@ fn clone_vm_and_growth() {
     });
 }
 
-#[test]
-fn kthread_use_mm_and_growth() {
-    explore_tasks(BOUND, |world| {
+fn kthread_use_mm_and_growth<W: WalkThrough>() {
+    explore_tasks::<W>(BOUND, |world| {
         let init = world.first();
         let kthread = world.kthread();
         let child = world.fork(&init, &CloneArgs::FORK);

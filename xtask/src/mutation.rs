@@ -93,6 +93,7 @@ const SUITES: &[Suite] = &[
             "mm_list_loom::joining_after_the_barrier_or_without_it_is_noticed",
             "mm_list_loom::leaving_after_the_grace_period_is_noticed",
         ],
+        repeated: &[],
         target: "target/loom",
     },
     // What needs an MMU with a TLB, programs, or memory that runs out.
@@ -113,6 +114,7 @@ const SUITES: &[Suite] = &[
             // What threads do to each other by chance is loom's.
             "user_half::threads::",
         ],
+        repeated: &["::locked::", "::two_level", "::pae_shared", "::five_level"],
         target: "target",
     },
 ];

@@ -1,4 +1,4 @@
-//! The modelled kernel on the product's own task layer: its task list, fork, exec and exit.
+//! The modelled kernel on the product's own task layer: its task list, fork, exec and exit, and both ways in which walks find mms.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use kernel_sync::Rcu;
 use kernel_sync::atomic::{AtomicBool, Ordering};
 use kernel_task::attach::kthread_use_mm;
 use kernel_task::kernel::TaskKernel;
+use kernel_task::mm_list::{Listed, MmList};
 use kernel_task::pid::Pid;
 use kernel_task::process::{ExitStatus, Process};
 use kernel_task::task::{Task, TaskRef};
@@ -26,20 +27,63 @@ use mm_generic::kernel_range::KernelRange;
 use mm_generic::mm::{Mm, MmUser};
 use mm_generic::object::NoObject;
 use mm_generic::publish::NewMm;
+use mm_generic::walk::Walkers;
 
 use super::frames::{ModelFrames, TINY_SLOT, Tiny};
 use super::kernel::Executions;
 use super::rcu::ModelRcu;
 
-/// A kernel whose walkers are the product's `Tasks`.
-pub struct TaskModel;
+/// How the walks of a model find mms.
+pub trait WalkThrough: Send + Sync + Sized + 'static {
+    /// The product's walkers.
+    type Walkers: Walkers<TaskModel<Self>>;
+
+    /// Puts them over a task list.
+    fn over(tasks: Tasks<TaskModel<Self>>) -> Self::Walkers;
+
+    /// The task list.
+    fn tasks(walkers: &Self::Walkers) -> &Tasks<TaskModel<Self>>;
+}
+
+/// Walks go through tasks and CPUs.
+pub struct ThroughTasks;
+
+impl WalkThrough for ThroughTasks {
+    type Walkers = Tasks<TaskModel<Self>>;
+
+    fn over(tasks: Tasks<TaskModel<Self>>) -> Self::Walkers {
+        tasks
+    }
+
+    fn tasks(walkers: &Self::Walkers) -> &Tasks<TaskModel<Self>> {
+        walkers
+    }
+}
+
+/// Walks go through the list of mms.
+pub struct ThroughList;
+
+impl WalkThrough for ThroughList {
+    type Walkers = Listed<TaskModel<Self>>;
+
+    fn over(tasks: Tasks<TaskModel<Self>>) -> Self::Walkers {
+        Listed::new(tasks, MmList::try_new(1, || 0).expect("heap"))
+    }
+
+    fn tasks(walkers: &Self::Walkers) -> &Tasks<TaskModel<Self>> {
+        walkers.tasks()
+    }
+}
+
+/// A kernel on the product's task layer, whose walks go through `W`.
+pub struct TaskModel<W>(std::marker::PhantomData<fn() -> W>);
 
 // SAFETY: nothing translates through the PGDs of a model, so there is nothing to load or flush.
-unsafe impl Kernel for TaskModel {
+unsafe impl<W: WalkThrough> Kernel for TaskModel<W> {
     type Arch = LateInit<Tiny, ModelFrames>;
     type Frames = ModelFrames;
     type Rcu = ModelRcu;
-    type Walkers = Tasks<Self>;
+    type Walkers = W::Walkers;
     type Object = NoObject;
 
     unsafe fn load_pgd(_root: Frame) {}
@@ -49,11 +93,11 @@ unsafe impl Kernel for TaskModel {
     fn flush_kernel_tlb(_range: KernelRange) {}
 }
 
-impl TaskKernel for TaskModel {
+impl<W: WalkThrough> TaskKernel for TaskModel<W> {
     type Parts = ();
 
     fn tasks(init_mm: &InitMm<Self>) -> &Tasks<Self> {
-        init_mm.walkers()
+        W::tasks(init_mm.walkers())
     }
 
     fn wake_vfork(_child: &Task<Self>) {}
@@ -61,7 +105,7 @@ impl TaskKernel for TaskModel {
     fn wake_futex(_mm: &Mm<Self>, _addr: u64) {}
 }
 
-impl ForkKernel for TaskModel {
+impl<W: WalkThrough> ForkKernel for TaskModel<W> {
     type Creds = ();
     type Files = ();
     type Fs = ();
@@ -102,8 +146,8 @@ impl ForkKernel for TaskModel {
 }
 
 /// One execution's kernel: an init process and two CPUs.
-pub struct TaskWorld {
-    init_mm: *mut InitMm<TaskModel>,
+pub struct TaskWorld<W: WalkThrough> {
+    init_mm: *mut InitMm<TaskModel<W>>,
     frames: *mut ModelFrames,
     /// Set when the growth of slot 0 has returned.
     grown: AtomicBool,
@@ -111,11 +155,11 @@ pub struct TaskWorld {
 
 // SAFETY: the two pointers are shared references in all but name; `TaskWorld` frees what they point
 // to when the last `Arc` of it goes.
-unsafe impl Send for TaskWorld {}
+unsafe impl<W: WalkThrough> Send for TaskWorld<W> {}
 // SAFETY: as above.
-unsafe impl Sync for TaskWorld {}
+unsafe impl<W: WalkThrough> Sync for TaskWorld<W> {}
 
-impl TaskWorld {
+impl<W: WalkThrough> TaskWorld<W> {
     fn new() -> Self {
         ModelRcu::reset(None);
         let frames = Box::into_raw(Box::new(ModelFrames::new(8)));
@@ -123,72 +167,78 @@ impl TaskWorld {
         let static_frames: &'static ModelFrames = unsafe { &*frames };
         let slots = Slots::with_empty_reference(Tiny, static_frames).expect("enough frames");
         let tasks = Tasks::new(6, 2).expect("a small task list");
-        let init_mm = InitMm::new(LateInit::new(slots), static_frames, tasks);
+        let init_mm = InitMm::new(LateInit::new(slots), static_frames, W::over(tasks));
         Self { init_mm: Box::into_raw(Box::new(init_mm)), frames, grown: AtomicBool::new(false) }
     }
 
     /// The kernel's `init_mm`.
     #[must_use]
-    pub fn init_mm(&self) -> &'static InitMm<TaskModel> {
+    pub fn init_mm(&self) -> &'static InitMm<TaskModel<W>> {
         // SAFETY: lives until `TaskWorld` is dropped; the models drop everything of theirs before.
         unsafe { &*self.init_mm }
     }
 
+    /// The task list and the CPUs.
+    #[must_use]
+    pub fn tasks(&self) -> &'static Tasks<TaskModel<W>> {
+        W::tasks(self.init_mm().walkers())
+    }
+
     /// Makes the first process, on CPU 0.
     #[must_use]
-    pub fn first(&self) -> TaskRef<TaskModel> {
+    pub fn first(&self) -> TaskRef<TaskModel<W>> {
         let mm = NewMm::new(self.init_mm()).expect("enough frames");
         first_process(self.init_mm(), Some(mm), (), 0).expect("a free pid").into_task()
     }
 
     /// Makes a kernel thread, on CPU 1.
     #[must_use]
-    pub fn kthread(&self) -> TaskRef<TaskModel> {
+    pub fn kthread(&self) -> TaskRef<TaskModel<W>> {
         first_process(self.init_mm(), None, (), 1).expect("a free pid").into_task()
     }
 
     /// Forks `parent`.
     #[must_use]
-    pub fn fork(&self, parent: &TaskRef<TaskModel>, args: &CloneArgs) -> TaskRef<TaskModel> {
+    pub fn fork(&self, parent: &TaskRef<TaskModel<W>>, args: &CloneArgs) -> TaskRef<TaskModel<W>> {
         copy_process(self.init_mm(), parent, args, 0).expect("room enough").into_task()
     }
 
     /// Switches CPU number `cpu` to `task`, which must have an mm.
-    pub fn load(&self, cpu: usize, task: &TaskRef<TaskModel>) {
+    pub fn load(&self, cpu: usize, task: &TaskRef<TaskModel<W>>) {
         let mm = task.mm_to_load().expect("late-initialised").expect("a user task");
-        let loaded = self.init_mm().walkers().loaded(cpu).expect("a CPU");
+        let loaded = self.tasks().loaded(cpu).expect("a CPU");
         // SAFETY: each model drives a CPU from one thread; the task holds the mm.
         unsafe { loaded.switch_mm(mm) };
     }
 
     /// Execs `task` on CPU number `cpu`; returns the old mm.
-    pub fn exec(&self, cpu: usize, task: &TaskRef<TaskModel>) -> Option<MmUser<TaskModel>> {
+    pub fn exec(&self, cpu: usize, task: &TaskRef<TaskModel<W>>) -> Option<MmUser<TaskModel<W>>> {
         let mm = NewMm::new(self.init_mm()).expect("enough frames");
-        let loaded = self.init_mm().walkers().loaded(cpu).expect("a CPU");
+        let loaded = self.tasks().loaded(cpu).expect("a CPU");
         // SAFETY: as in `load`.
         unsafe { exec_mmap(task, loaded, mm) }.expect("a user task with one thread")
     }
 
     /// Attaches `mm` to `kthread` on CPU number `cpu`.
-    pub fn attach(&self, cpu: usize, kthread: &TaskRef<TaskModel>, mm: MmUser<TaskModel>) {
-        let loaded = self.init_mm().walkers().loaded(cpu).expect("a CPU");
+    pub fn attach(&self, cpu: usize, kthread: &TaskRef<TaskModel<W>>, mm: MmUser<TaskModel<W>>) {
+        let loaded = self.tasks().loaded(cpu).expect("a CPU");
         // SAFETY: as in `load`.
         unsafe { kthread_use_mm(kthread, loaded, mm) }.expect("a free kernel thread");
     }
 
     /// Ends `task`.
-    pub fn exit(&self, task: &TaskRef<TaskModel>, reaper: &TaskRef<TaskModel>) {
+    pub fn exit(&self, task: &TaskRef<TaskModel<W>>, reaper: &TaskRef<TaskModel<W>>) {
         exit(self.init_mm(), task, ExitStatus::Exited(0), reaper.process());
     }
 
     /// Reaps one zombie child of `parent`.
-    pub fn reap(&self, parent: &TaskRef<TaskModel>) -> bool {
+    pub fn reap(&self, parent: &TaskRef<TaskModel<W>>) -> bool {
         reap(self.init_mm(), parent.process(), |_| true).is_some()
     }
 
     /// Takes CPU number `cpu` to the reference PGD.
     pub fn leave(&self, cpu: usize) {
-        let loaded = self.init_mm().walkers().loaded(cpu).expect("a CPU");
+        let loaded = self.tasks().loaded(cpu).expect("a CPU");
         // SAFETY: as in `load`.
         unsafe { loaded.leave_mm(self.init_mm()) };
     }
@@ -204,7 +254,7 @@ impl TaskWorld {
     /// Uses slot 0 through what CPU number `cpu` has loaded, if its growth has returned.
     pub fn touch(&self, cpu: usize) {
         let rcu = ModelRcu::read_lock();
-        let loaded = self.init_mm().walkers().loaded(cpu).expect("a CPU");
+        let loaded = self.tasks().loaded(cpu).expect("a CPU");
         let Some(mm) = loaded.get(&rcu) else { return };
         if self.grown.load(Ordering::Acquire) {
             let slots = self.init_mm().arch().slots();
@@ -215,12 +265,12 @@ impl TaskWorld {
     }
 }
 
-impl Drop for TaskWorld {
+impl<W: WalkThrough> Drop for TaskWorld<W> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;
         }
-        let tasks = self.init_mm().walkers();
+        let tasks = self.tasks();
         for cpu in 0..tasks.cpus() {
             self.leave(cpu);
         }
@@ -249,7 +299,10 @@ impl Drop for TaskWorld {
 }
 
 /// Explores a model on the product's task layer; as [`super::explore`].
-pub fn explore_tasks(preemptions: usize, body: impl Fn(&Arc<TaskWorld>) + Send + Sync + 'static) {
+pub fn explore_tasks<W: WalkThrough>(
+    preemptions: usize,
+    body: impl Fn(&Arc<TaskWorld<W>>) + Send + Sync + 'static,
+) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 100_000;
@@ -257,7 +310,7 @@ pub fn explore_tasks(preemptions: usize, body: impl Fn(&Arc<TaskWorld>) + Send +
     let counter = Arc::clone(&executions);
     builder.check(move || {
         counter.begin();
-        let world = Arc::new(TaskWorld::new());
+        let world = Arc::new(TaskWorld::<W>::new());
         body(&world);
     });
     println!("{executions} executions");

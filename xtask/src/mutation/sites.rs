@@ -767,11 +767,13 @@ impl Call<'_> {
         })
     }
 
-    /// Where the arguments end that are variables.
+    /// Where the variables end that are arguments, or that arguments are made of for good.
     fn variables(&self) -> impl Iterator<Item = usize> {
         self.arguments().filter_map(|argument| match argument {
-            Expr::Path(path) if path.path.get_ident().is_some() => Some(range(path).end),
-            _ => None,
+            Expr::MethodCall(call) if call.method.to_string().starts_with("into_") => {
+                variable(&call.receiver)
+            }
+            argument => variable(argument),
         })
     }
 
@@ -787,6 +789,14 @@ impl Call<'_> {
             Expr::Path(path) => ordering(path),
             _ => None,
         })
+    }
+}
+
+/// Where `expr` ends, if it is a variable.
+fn variable(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Path(path) if path.path.get_ident().is_some() => Some(range(path).end),
+        _ => None,
     }
 }
 

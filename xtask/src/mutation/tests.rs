@@ -174,6 +174,7 @@ fn fixture(name: &str, source: &str) -> Bench {
         features: &[],
         tests: &["flag"],
         left_out: &[],
+        repeated: &[],
         target: "target",
     };
     bench.build([suite].iter()).expect("built");
