@@ -17,6 +17,7 @@ use loom::thread;
 use mm_generic::arch::PgdWalk;
 use mm_generic::frames::PAGE_SIZE;
 use mm_generic::mm::Stage;
+use mm_generic::publish::ReadyMm;
 use mm_generic::reference::Refusal;
 use mm_generic::replacement::{ReplaceError, Replacement};
 use mutants::{Mutant, MutantArch};
@@ -685,6 +686,50 @@ fn a_loaded_mm_is_seen_complete() {
         drop(rcu);
         join([cpu]);
     });
+}
+
+/// A CPU that finds an mm ready and loads it, without a hook of its own, has what late init brought: the orderings of `Mm::stage`.
+#[test]
+fn a_ready_mm_is_loaded_complete() {
+    explore::<Product>(None, None, |world| {
+        let forker = on_cpu(world, |world| drop(world.fork_around(0, || drop(world.grow(0)))));
+        let found = world.task(0).try_mm();
+        if let Some(mm) = &found
+            && let Ok(mm) = ReadyMm::of(mm)
+        {
+            world.load(1, mm);
+            world.touch(1);
+        }
+        drop(found);
+        join([forker]);
+    });
+}
+
+/// The locked scheme on the same scenarios, under every bound that is theirs.
+mod locked {
+    use super::*;
+
+    type Locked = arch_x86::locked::Locked<Tiny, ModelFrames>;
+
+    macro_rules! scenarios {
+        ($($test:ident: $scenario:ident,)+) => {
+            $(
+                #[test]
+                fn $test() {
+                    explore::<Locked>($scenario::BOUND, None, $scenario::run);
+                }
+            )+
+        };
+    }
+
+    scenarios! {
+        fork_and_growth: ForkGrowth,
+        two_growths_of_one_slot: TwoGrowthsOfOneSlot,
+        fork_and_reclaim: ForkReclaim,
+        exit_and_reclaim: ExitReclaim,
+        fork_and_replace: ForkReplace,
+        reclaim_and_growth: ReclaimGrowth,
+    }
 }
 
 fn product<S: Scenario>() {

@@ -83,6 +83,7 @@ const SUITES: &[Suite] = &[
             "epoch_loom",
             "mm_list_loom",
             "gate_loom",
+            "rcu_arc_loom",
         ],
         // They run mutants of their own, and pass when those fail.
         left_out: &[

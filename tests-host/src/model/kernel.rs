@@ -142,6 +142,11 @@ impl<A: ModelArch> ModelTask<A> {
         self.mm.lock().clone().expect("a task with an mm")
     }
 
+    /// A share in the task's mm, if it has one.
+    pub fn try_mm(&self) -> Option<MmUser<Model<A>>> {
+        self.mm.lock().clone()
+    }
+
     /// Lets the mm go, as exit does.
     pub fn take_mm(&self) -> Option<MmUser<Model<A>>> {
         self.mm.lock().take()
@@ -232,6 +237,17 @@ impl<A: ModelArch> World<A> {
     /// Makes an mm and publishes it as fork does.
     pub fn fork(&self, task: usize) -> mm_generic::publish::ReadyMm<Model<A>> {
         let mm = mm_generic::publish::NewMm::new(self.init_mm()).expect("enough frames");
+        mm.publish(Fork(self.task(task))).0.init_late()
+    }
+
+    /// As [`World::fork`], with `meanwhile` between the making of the mm and its publication.
+    pub fn fork_around(
+        &self,
+        task: usize,
+        meanwhile: impl FnOnce(),
+    ) -> mm_generic::publish::ReadyMm<Model<A>> {
+        let mm = mm_generic::publish::NewMm::new(self.init_mm()).expect("enough frames");
+        meanwhile();
         mm.publish(Fork(self.task(task))).0.init_late()
     }
 
