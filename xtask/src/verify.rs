@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::{Outcome, fuzz, loom, mutation};
+use crate::{Outcome, fuzz, loom};
 
 /// Which checks to run.
 #[derive(Debug, Args)]
@@ -46,7 +46,6 @@ const CHECKS: &[Check] = &[
     Check { name: "faults", run: faults::run },
     Check { name: "fuzz", run: fuzz::verify },
     Check { name: "sanitizers", run: sanitizers::run },
-    Check { name: "mutation", run: mutation::verify },
 ];
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {

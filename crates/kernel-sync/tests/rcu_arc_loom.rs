@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kernel_sync::{Rcu, RcuArc};
+use kernel_sync::{Callback, Rcu, RcuArc};
 use loom::cell::UnsafeCell;
 use loom::thread;
 
@@ -20,8 +20,8 @@ unsafe impl Rcu for Immediate {
 
     fn read_lock() {}
 
-    fn call_rcu(callback: impl FnOnce() + Send + 'static) {
-        callback();
+    fn call_rcu(callback: Callback) {
+        callback.run();
     }
 }
 
