@@ -127,6 +127,48 @@ pub unsafe trait PageTables: Send + Sync + 'static {
         visit: impl FnMut(u64, Leaf) -> ControlFlow<B, Prot>,
     ) -> ControlFlow<B>;
 
+    /// Visits the mapped pages of `range` (user addresses in bytes) of the tables at `from` in ascending order, gives each the
+    /// rights that `visit` answers with, and maps its frame with these rights at the same address of the tables at `to`.
+    ///
+    /// The MMU may set the dirty bit of a page of `from` at the same moment; it is not lost there. `visit` adds the count of the
+    /// frame that the new entry owns.
+    ///
+    /// # Errors
+    ///
+    /// See [`MapError`]; the page in question has not been visited, and the ones before have been copied.
+    ///
+    /// # Safety
+    ///
+    /// As for [`PageTables::map`], for both roots; `visit` uses neither's tables.
+    unsafe fn copy_range(
+        &self,
+        from: Frame,
+        to: Frame,
+        range: Range<u64>,
+        mut visit: impl FnMut(u64, Leaf) -> Prot,
+    ) -> Result<Shows, MapError> {
+        let mut shows = Shows::AtOnce;
+        let copy = |addr, leaf: Leaf| {
+            // Rights come last: they are only added, and no TLB has to learn of that.
+            let kept = Leaf { prot: Prot::empty(), ..leaf };
+            // SAFETY: the caller's promise for `to`.
+            match unsafe { self.map(to, addr, kept) } {
+                Ok(Shows::AtOnce) => {}
+                Ok(Shows::AfterFlush) => shows = Shows::AfterFlush,
+                Err(error) => return ControlFlow::Break(error),
+            }
+            let prot = visit(addr, leaf);
+            // SAFETY: as above.
+            unsafe { self.protect(to, addr, prot) };
+            ControlFlow::Continue(prot)
+        };
+        // SAFETY: the caller's promise for `from`; the visitor uses the other tables.
+        match unsafe { self.protect_range(from, range, copy) } {
+            ControlFlow::Continue(()) => Ok(shows),
+            ControlFlow::Break(error) => Err(error),
+        }
+    }
+
     /// Takes out one page of the user half and returns what it showed.
     ///
     /// The caller flushes the TLB before it frees the frame.

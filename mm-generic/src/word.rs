@@ -29,8 +29,8 @@ pub trait Word: Copy + Eq + Send + Sync + core::fmt::Debug + 'static {
     /// Loads an entry.
     fn load(cell: &Self::Atomic, order: Ordering) -> Self;
 
-    /// Stores an entry. Only for tables that nobody else can reach yet, and for the reference PGD,
-    /// whose writers are serialised.
+    /// Stores an entry. Only for tables that nobody else can reach yet, for the reference PGD, whose writers are serialised,
+    /// and for an entry of a user half that is none, where the caller has exclusive use of that: MMUs store to no such entry.
     fn store(cell: &Self::Atomic, value: Self, order: Ordering);
 
     /// Replaces `current` by `new`.

@@ -1,4 +1,4 @@
-//! Ways down the tables: to one entry, with and without making tables, and to every page of a range.
+//! Ways down the tables: to one entry, with and without making tables, and to the last-level entries of a range.
 
 use core::ops::ControlFlow;
 
@@ -61,7 +61,19 @@ impl<G: Geometry, F: Frames> Tables<G, F> {
         addr: u64,
         user: bool,
     ) -> Result<(&Cell<G>, Shows), MapError> {
-        let (last, upper) =
+        let last = self.geometry.levels().last().ok_or(MapError::BadAddress { addr })?;
+        let (cells, shows) = self.make_cells(root, addr, user)?;
+        Ok((&cells[last.index(addr)], shows))
+    }
+
+    /// Finds the last-level table for `addr`, as [`Tables::make_cell`] does.
+    pub(super) fn make_cells(
+        &self,
+        root: Frame,
+        addr: u64,
+        user: bool,
+    ) -> Result<(&[Cell<G>], Shows), MapError> {
+        let (_, upper) =
             self.geometry.levels().split_last().ok_or(MapError::BadAddress { addr })?;
         let mut shows = Shows::AtOnce;
         let mut table = root;
@@ -82,7 +94,7 @@ impl<G: Geometry, F: Frames> Tables<G, F> {
                 }
             };
         }
-        Ok((&self.entries(table)[last.index(addr)], shows))
+        Ok((self.entries(table), shows))
     }
 
     /// Puts a new table behind the empty entry `cell` of a table of level `depth`, or finds the one
@@ -119,31 +131,31 @@ impl<G: Geometry, F: Frames> Tables<G, F> {
     }
 
     /// Visits the last-level entries from `first` to `last`, both included, in ascending order, present or not, where there are
-    /// tables for them.
+    /// tables for them: those of one table at once, with the address of the first of them.
     ///
     /// `table` is a table of level `depth`, and the range lies within what it maps.
-    pub(super) fn for_each_cell<B>(
+    pub(super) fn for_each_stretch<B>(
         &self,
         table: Frame,
         depth: usize,
         first: u64,
         last: u64,
-        visit: &mut impl FnMut(u64, &Cell<G>) -> ControlFlow<B>,
+        visit: &mut impl FnMut(u64, &[Cell<G>]) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let levels = self.geometry.levels();
         let level = levels[depth];
         let entries = self.entries(table);
+        if depth + 1 == levels.len() {
+            let page = first - first % PAGE_SIZE;
+            return visit(page, &entries[level.index(first)..=level.index(last)]);
+        }
         let mut addr = first;
         loop {
             // The last address of the address space has no next one.
             let end = (addr | (level.span() - 1)).min(last);
-            let cell = &entries[level.index(addr)];
-            if depth + 1 == levels.len() {
-                visit(addr, cell)?;
-            } else if let Target::Table(next) =
-                entry::target(&self.geometry, depth, G::Word::load(cell, Ordering::Acquire))
-            {
-                self.for_each_cell(next, depth + 1, addr, end, visit)?;
+            let entry = G::Word::load(&entries[level.index(addr)], Ordering::Acquire);
+            if let Target::Table(next) = entry::target(&self.geometry, depth, entry) {
+                self.for_each_stretch(next, depth + 1, addr, end, visit)?;
             }
             if end == last {
                 return ControlFlow::Continue(());

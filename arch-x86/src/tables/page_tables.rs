@@ -15,29 +15,49 @@ use crate::entry;
 use crate::geometry::Geometry;
 
 impl<G: Geometry, F: Frames> Tables<G, F> {
-    /// Visits the last-level entries of the part of `range` that lies in the user half.
-    fn for_each_user_cell<B>(
+    /// Visits the last-level entries of the part of `range` that lies in the user half, as [`Tables::for_each_stretch`] does.
+    fn for_each_user_stretch<B>(
         &self,
         root: Frame,
         range: Range<u64>,
-        visit: &mut impl FnMut(u64, &Cell<G>) -> ControlFlow<B>,
+        visit: &mut impl FnMut(u64, &[Cell<G>]) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let end = range.end.min(self.geometry.user_end());
         if range.start >= end {
             return ControlFlow::Continue(());
         }
-        self.for_each_cell(root, 0, range.start, end - 1, visit)
+        self.for_each_stretch(root, 0, range.start, end - 1, visit)
     }
 }
 
-/// Takes out a page, if one is there, and returns the entry.
-fn take_page<G: Geometry>(cell: &Cell<G>) -> G::Word {
+/// The entries of a stretch that begins at `start`, with the addresses of their pages.
+fn pages<C>(start: u64, cells: &[C]) -> impl Iterator<Item = (u64, &C)> {
+    cells.iter().enumerate().map(move |(at, cell)| (start + at as u64 * PAGE_SIZE, cell))
+}
+
+/// Takes out what an entry holds, if it holds anything.
+fn take_page<G: Geometry>(cell: &Cell<G>) -> Option<G::Word> {
     // The load saves a locked instruction for each page that is not there.
     if G::Word::load(cell, Ordering::Relaxed) == G::Word::NONE {
-        return G::Word::NONE;
+        return None;
     }
     // A swap: the MMU may set the dirty bit until the entry is clear.
-    G::Word::swap(cell, G::Word::NONE, Ordering::AcqRel)
+    Some(G::Word::swap(cell, G::Word::NONE, Ordering::AcqRel))
+}
+
+/// Gives the page of `entry`, as just loaded from `cell`, the rights `prot`; returns the entry as it is then.
+fn set_prot<G: Geometry>(cell: &Cell<G>, mut entry: G::Word, prot: Prot) -> G::Word {
+    // Only the MMU changes the entry meanwhile: it sets accessed and dirty bits.
+    loop {
+        let changed = entry::with_prot::<G>(entry, prot);
+        if changed == entry {
+            return entry;
+        }
+        match G::Word::compare_exchange(cell, entry, changed, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return changed,
+            Err(found) => entry = found,
+        }
+    }
 }
 
 /// What a last-level entry of the user half shows.
@@ -87,13 +107,15 @@ unsafe impl<G: Geometry, F: Frames> PageTables for Tables<G, F> {
     }
 
     unsafe fn unmap_range(&self, root: Frame, range: Range<u64>, mut visit: impl FnMut(u64, Leaf)) {
-        let mut unmap = |addr: u64, cell: &Cell<G>| {
-            if let Some(leaf) = leaf::<G>(take_page::<G>(cell)) {
-                visit(addr, leaf);
+        let mut unmap = |start: u64, cells: &[Cell<G>]| {
+            for (addr, cell) in pages(start, cells) {
+                if let Some(leaf) = take_page::<G>(cell).and_then(leaf::<G>) {
+                    visit(addr, leaf);
+                }
             }
             ControlFlow::<()>::Continue(())
         };
-        let _ = self.for_each_user_cell(root, range, &mut unmap);
+        let _ = self.for_each_user_stretch(root, range, &mut unmap);
     }
 
     unsafe fn protect_range<B>(
@@ -102,26 +124,66 @@ unsafe impl<G: Geometry, F: Frames> PageTables for Tables<G, F> {
         range: Range<u64>,
         mut visit: impl FnMut(u64, Leaf) -> ControlFlow<B, Prot>,
     ) -> ControlFlow<B> {
-        let mut protect = |addr: u64, cell: &Cell<G>| {
-            let mut entry = G::Word::load(cell, Ordering::Acquire);
-            let Some(leaf) = leaf::<G>(entry) else { return ControlFlow::Continue(()) };
-            let prot = visit(addr, leaf)?;
-            // Only the MMU changes the entry meanwhile: it sets accessed and dirty bits.
-            while let changed = entry::with_prot::<G>(entry, prot)
-                && changed != entry
-                && let Err(found) = G::Word::compare_exchange(
-                    cell,
-                    entry,
-                    changed,
-                    Ordering::AcqRel,
-                    Ordering::Acquire,
-                )
-            {
-                entry = found;
+        let mut protect = |start: u64, cells: &[Cell<G>]| {
+            for (addr, cell) in pages(start, cells) {
+                let entry = G::Word::load(cell, Ordering::Acquire);
+                if let Some(leaf) = leaf::<G>(entry) {
+                    let prot = visit(addr, leaf)?;
+                    set_prot::<G>(cell, entry, prot);
+                }
             }
             ControlFlow::Continue(())
         };
-        self.for_each_user_cell(root, range, &mut protect)
+        self.for_each_user_stretch(root, range, &mut protect)
+    }
+
+    unsafe fn copy_range(
+        &self,
+        from: Frame,
+        to: Frame,
+        range: Range<u64>,
+        mut visit: impl FnMut(u64, Leaf) -> Prot,
+    ) -> Result<Shows, MapError> {
+        let mut shows = Shows::AtOnce;
+        let mut copy_page = |copy: &Cell<G>, addr, cell: &Cell<G>, entry, leaf| {
+            // Nobody else uses these tables: what is vacant now stays so.
+            if let Some(frame) = entry::page_frame::<G>(G::Word::load(copy, Ordering::Relaxed)) {
+                return Err(MapError::Occupied { addr, frame });
+            }
+            let entry = set_prot::<G>(cell, entry, visit(addr, leaf));
+            // Release: who finds the entry finds the page's contents.
+            G::Word::store(copy, entry, Ordering::Release);
+            Ok(())
+        };
+        let mut copy = |start: u64, cells: &[Cell<G>]| {
+            // Found for the first page: where there is none, no table is needed.
+            let mut copies = None;
+            for (addr, cell) in pages(start, cells) {
+                let entry = G::Word::load(cell, Ordering::Acquire);
+                let Some(leaf) = leaf::<G>(entry) else { continue };
+                let table = match copies {
+                    Some(table) => table,
+                    None => match self.make_cells(to, addr, true) {
+                        Ok((table, new)) => {
+                            if new == Shows::AfterFlush {
+                                shows = new;
+                            }
+                            *copies.insert(table)
+                        }
+                        Err(error) => return ControlFlow::Break(error),
+                    },
+                };
+                let at = (addr / PAGE_SIZE) as usize % table.len();
+                if let Err(error) = copy_page(&table[at], addr, cell, entry, leaf) {
+                    return ControlFlow::Break(error);
+                }
+            }
+            ControlFlow::Continue(())
+        };
+        match self.for_each_user_stretch(from, range, &mut copy) {
+            ControlFlow::Continue(()) => Ok(shows),
+            ControlFlow::Break(error) => Err(error),
+        }
     }
 
     unsafe fn unlink_user_tables(
@@ -170,10 +232,14 @@ unsafe impl<G: Geometry, F: Frames> PageTables for Tables<G, F> {
         range: KernelRange,
         mut visit: impl FnMut(u64, Frame) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        let mut unmap = |addr: u64, cell: &Cell<G>| match entry::frame(take_page::<G>(cell)) {
-            Some(frame) => visit(addr, frame),
-            None => ControlFlow::Continue(()),
+        let mut unmap = |start: u64, cells: &[Cell<G>]| {
+            pages(start, cells).try_for_each(|(addr, cell)| {
+                match take_page::<G>(cell).and_then(entry::frame) {
+                    Some(frame) => visit(addr, frame),
+                    None => ControlFlow::Continue(()),
+                }
+            })
         };
-        self.for_each_cell(root, 0, range.start(), range.last(), &mut unmap)
+        self.for_each_stretch(root, 0, range.start(), range.last(), &mut unmap)
     }
 }

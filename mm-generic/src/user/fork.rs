@@ -1,7 +1,5 @@
 //! Fork's copy of the user half: every page shared, stores to private ones denied in both (`dup_mmap`).
 
-use core::ops::ControlFlow;
-
 use kernel_sync::OutOfHeap;
 use thiserror::Error;
 
@@ -9,7 +7,6 @@ use super::UserSpace;
 use super::fault::{FaultError, page_in};
 use super::gather::Gather;
 use super::pages::Pages;
-use crate::counted_frame::CountedFrame;
 use crate::frames::PAGE_SIZE;
 use crate::kernel::Kernel;
 use crate::mm::Mm;
@@ -91,26 +88,18 @@ impl<K: Kernel> UserSpace<K> {
         from: &mut Pages<'_, K>,
         gather: &mut Gather<'_, K>,
     ) -> Result<(), ForkMmError> {
-        let frames = to.frames();
         for vma in self.vmas.iter() {
             let is_shared = vma.flags().contains(VmaFlags::SHARED);
             if is_shared {
                 populate(from, vma)?;
             }
-            let copied = from.try_set_rights(vma.range(), |addr, leaf| {
+            to.share_from(from, vma.range(), |addr, leaf| {
                 let prot = if is_shared { leaf.prot } else { leaf.prot - Prot::WRITE };
-                let frame = CountedFrame::share(frames, leaf.frame);
-                if let Err(error) = to.map(addr, frame, prot, leaf.dirty) {
-                    return ControlFlow::Break(error);
-                }
                 if prot != leaf.prot {
                     gather.stale(addr);
                 }
-                ControlFlow::Continue(prot)
-            });
-            if let ControlFlow::Break(error) = copied {
-                return Err(error.into());
-            }
+                prot
+            })?;
         }
         Ok(())
     }

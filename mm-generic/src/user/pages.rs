@@ -3,6 +3,7 @@
 //! All calls into the architecture's page tables are here, and with them what the callers would
 //! have to promise each time.
 
+use core::convert::Infallible;
 use core::ops::{ControlFlow, Range};
 
 use super::UserSpace;
@@ -101,25 +102,39 @@ impl<'a, K: Kernel> Pages<'a, K> {
         result
     }
 
+    /// Maps the pages of `range` that `from` has here as well, and gives each, in both, the rights that `rights` answers with. Does
+    /// not flush for `from`.
+    pub(super) fn share_from(
+        &mut self,
+        from: &mut Pages<'_, K>,
+        range: Range<u64>,
+        mut rights: impl FnMut(u64, Leaf) -> Prot,
+    ) -> Result<(), MapError> {
+        let frames = self.frames();
+        let visit = |addr, leaf: Leaf| {
+            CountedFrame::share(frames, leaf.frame).give_to_entry();
+            rights(addr, leaf)
+        };
+        // SAFETY: the type's invariant, for both; `rights` cannot reach the tables, which are borrowed.
+        let copied =
+            unsafe { self.tables().copy_range(from.root, self.root, range.clone(), visit) };
+        // After an error too: a table may have been made that the MMU must learn of.
+        if copied != Ok(Shows::AtOnce) {
+            K::flush_tlb(self.mm, range);
+        }
+        copied.map(|_: Shows| ())
+    }
+
     /// Gives each mapped page of `range` the rights that `rights` answers with. Does not flush.
     pub(super) fn set_rights(
         &mut self,
         range: Range<u64>,
         mut rights: impl FnMut(u64, Leaf) -> Prot,
     ) {
-        let ControlFlow::Continue(()) = self.try_set_rights(range, |addr, leaf| {
-            ControlFlow::<core::convert::Infallible, _>::Continue(rights(addr, leaf))
-        });
-    }
-
-    /// As [`Pages::set_rights`], until `rights` breaks off.
-    pub(super) fn try_set_rights<B>(
-        &mut self,
-        range: Range<u64>,
-        rights: impl FnMut(u64, Leaf) -> ControlFlow<B, Prot>,
-    ) -> ControlFlow<B> {
+        let visit = |addr, leaf| ControlFlow::<Infallible, _>::Continue(rights(addr, leaf));
         // SAFETY: the type's invariant; `rights` cannot reach these tables, which are borrowed.
-        unsafe { self.tables().protect_range(self.root, range, rights) }
+        let ControlFlow::Continue(()) =
+            unsafe { self.tables().protect_range(self.root, range, visit) };
     }
 
     /// Unmaps the pages of `range` and gives their frames to `gather`.

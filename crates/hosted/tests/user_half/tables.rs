@@ -15,6 +15,8 @@ use super::world::{PAGE, R, RW, RX, World, on_every_mmu};
 on_every_mmu!(
     pages_that_cannot_be_mapped_are_refused,
     a_dirty_bit_that_the_mmu_sets_is_kept,
+    a_copy_has_the_pages_of_the_range_and_both_sides_the_same_rights,
+    a_page_whose_place_in_the_copy_is_taken_is_not_visited,
     a_large_page_of_the_kernel_is_found_and_not_split,
     a_top_level_entry_that_pae_remembers_is_told_of,
 );
@@ -70,6 +72,86 @@ fn a_dirty_bit_that_the_mmu_sets_is_kept<A: ArchPgd>(world: &World<A>) {
     let leaf = unsafe { tables.unmap(root, addr) }.unwrap();
     assert!(leaf.dirty);
     assert_eq!((leaf.frame, leaf.prot - Prot::EXEC), (frame, R));
+}
+
+fn a_copy_has_the_pages_of_the_range_and_both_sides_the_same_rights<A: ArchPgd>(world: &World<A>) {
+    let (parent, child) = (world.process(), world.process());
+    let tables = world.init_mm.tables();
+    let (from, to) = (parent.mm.root(), child.mm.root());
+    // On both sides of a seam between tables, and one on each side of the range.
+    let start = world.seam() - 2 * PAGE;
+    let range = start..start + 4 * PAGE;
+    let frame = |at: u64| Frame::at(0x5000 + at * PAGE).unwrap();
+    for (at, prot) in [(0, RW), (1, R), (3, Prot::empty()), (4, RW)] {
+        let leaf = Leaf { frame: frame(at), prot, dirty: at == 0 };
+        // SAFETY: the processes do not run, here and below, and the leaves own no frame.
+        let _ = unsafe { tables.map(from, start + at * PAGE, leaf) }.unwrap();
+    }
+    let mut visited = Vec::new();
+    // SAFETY: as above.
+    let copied = unsafe {
+        tables.copy_range(from, to, range, |addr, leaf| {
+            visited.push((addr, leaf.frame));
+            if addr == start {
+                // As a store does, between the visit and the change.
+                set_dirty(world, from, addr + PAGE);
+            }
+            leaf.prot - Prot::WRITE
+        })
+    };
+    let expected = if world.kind == MmuKind::Pae { Shows::AfterFlush } else { Shows::AtOnce };
+    assert_eq!(copied, Ok(expected));
+    assert_eq!(visited, [0, 1, 3].map(|at| (start + at * PAGE, frame(at))));
+    for at in 0..5 {
+        // SAFETY: as above.
+        let [old, new] = [from, to].map(|root| unsafe { tables.lookup(root, start + at * PAGE) });
+        match at {
+            0 | 1 => {
+                let leaf = old.unwrap();
+                assert_eq!((leaf.frame, leaf.prot - Prot::EXEC, leaf.dirty), (frame(at), R, true));
+                assert_eq!(new, old);
+            }
+            2 => assert_eq!((old, new), (None, None)),
+            3 => assert_eq!((old.unwrap().prot, new), (Prot::empty(), old)),
+            _ => assert_eq!((old.unwrap().frame, new), (frame(4), None)),
+        }
+    }
+    for root in [from, to] {
+        // SAFETY: as above.
+        unsafe { tables.unmap_range(root, 0..world.user_end(), |_, _| {}) };
+    }
+}
+
+fn a_page_whose_place_in_the_copy_is_taken_is_not_visited<A: ArchPgd>(world: &World<A>) {
+    let (parent, child) = (world.process(), world.process());
+    let tables = world.init_mm.tables();
+    let (from, to) = (parent.mm.root(), child.mm.root());
+    let addr = world.seam();
+    let leaf = Leaf { frame: Frame::at(0x5000).unwrap(), prot: RW, dirty: false };
+    let taken = Leaf { frame: Frame::at(0x6000).unwrap(), ..leaf };
+    for (root, at, leaf) in
+        [(from, addr, leaf), (from, addr + PAGE, leaf), (to, addr + PAGE, taken)]
+    {
+        // SAFETY: the processes do not run, here and below, and the leaves own no frame.
+        let _ = unsafe { tables.map(root, at, leaf) }.unwrap();
+    }
+    let mut visited = Vec::new();
+    // SAFETY: as above.
+    let copied = unsafe {
+        tables.copy_range(from, to, addr..addr + 2 * PAGE, |addr, _| {
+            visited.push(addr);
+            R
+        })
+    };
+    let occupied = MapError::Occupied { addr: addr + PAGE, frame: taken.frame };
+    assert_eq!((copied, visited), (Err(occupied), vec![addr]));
+    // SAFETY: as above.
+    let kept = unsafe { tables.lookup(from, addr + PAGE) }.unwrap();
+    assert!(kept.prot.contains(Prot::WRITE));
+    for root in [from, to] {
+        // SAFETY: as above.
+        unsafe { tables.unmap_range(root, 0..world.user_end(), |_, _| {}) };
+    }
 }
 
 /// Sets bit 6 of the last-level entry for `addr`, as a store does.
