@@ -8,7 +8,9 @@
 mod mutated;
 
 #[cfg(feature = "mutants")]
-pub use mutated::{Arch, Walkers, arch, choose, chosen, frees_early, tasks, walkers};
+pub use mutated::{
+    Arch, Walkers, arch, choose, chosen, frees_early, leaves_flush_out, tasks, walkers,
+};
 
 #[cfg(not(feature = "mutants"))]
 pub use product::{Arch, Walkers, arch, tasks, walkers};

@@ -16,6 +16,7 @@ use mm_generic::retired::Retired;
 use mm_generic::word::Word;
 
 use crate::list::Mutant;
+use crate::stage::{self, Point};
 
 /// x86 with a wrong late initialisation; with `None`, a second writing-down of the right one.
 pub struct MutantArch<G: Geometry, F: Frames> {
@@ -71,7 +72,7 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
     fn copy_blindly(&self, pgd: &MutantPgd) {
         let reference = self.slots.reference();
         let entries: Vec<G::Word> =
-            (0..reference.len()).map(|slot| reference.entry(slot)).collect();
+            (0..reference.len()).map(|slot| self.read_reference(slot)).collect();
         // SAFETY: a broken promise on purpose: what is stored may be older than what is there.
         let table = unsafe { self.slots.of(pgd.root) };
         for (cell, entry) in table.iter().zip(entries) {
@@ -117,6 +118,7 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
         let root = self.slots.alloc_root()?;
         // SAFETY: made above, and handed to nobody yet.
         let mut stamp = unsafe { reference.copy_populated(self.slots.of(root)) };
+        stage::at(Point::Copied);
         if self.is(Mutant::StampAfterCopy) {
             stamp = reference.stamp();
         }
@@ -140,8 +142,8 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
         if !self.is(Mutant::AttachWithoutLateInit) {
             self.bring_up(pgd, |slots| {
                 let _settling = (!self.is(Mutant::AttachWithoutLock)).then(|| pgd.settling.lock());
-                // SAFETY: only slots that the reference has used; the lock is held, but for one mutant.
-                unsafe { self.slots.reference().settle_used(slots) };
+                // SAFETY: the lock is held, but for one mutant.
+                unsafe { self.settle_used(slots) };
             });
         }
     }
@@ -179,6 +181,7 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
         if flush_early && reference.is_flush_due(slots.clone()) {
             flush();
         }
+        stage::at(Point::WalkBegins);
         walk.for_each_pgd(&mut |pgd| {
             // SAFETY: the walk keeps the PGD alive.
             let table = unsafe { self.slots.of(pgd.root) };
@@ -186,6 +189,7 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
             self.barrier(Mutant::FoundBarrierGone);
             slots.clone().for_each(|slot| self.settle(table, slot));
         });
+        stage::at(Point::Walked);
         if self.is(Mutant::StampAfterWalk) {
             walked_from = reference.stamp();
         }

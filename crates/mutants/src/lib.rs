@@ -11,9 +11,10 @@ extern crate alloc;
 mod arch;
 mod list;
 mod slots;
+pub mod stage;
 mod steps;
 mod walk;
 
 pub use arch::{MutantArch, MutantPgd};
-pub use list::{Mutant, UnknownMutant};
+pub use list::{InGuest, Mutant, UnknownMutant};
 pub use walk::MutantWalk;

@@ -6,6 +6,7 @@ use mm_generic::mm::Mm;
 use mm_generic::walk::Walkers;
 
 use crate::list::Mutant;
+use crate::stage::{self, Point};
 
 /// Walkers that visit what `right` visits, less what the mutant leaves out.
 pub struct MutantWalk<W> {
@@ -41,6 +42,7 @@ unsafe impl<K: Kernel, W: Walkers<K>> Walkers<K> for MutantWalk<W> {
     }
 
     fn for_each_loaded(&self, rcu: &RcuGuard<K>, visit: &mut dyn FnMut(&Mm<K>)) {
+        stage::at(Point::HalfWalked);
         match self.mutant {
             Some(Mutant::CpuWalkLeftOut) => {}
             Some(Mutant::CpusBeforeTasks) => self.right.for_each_published(rcu, visit),

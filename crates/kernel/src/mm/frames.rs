@@ -6,6 +6,8 @@
 //! Single frames go through a small cache of the processor's own, so that fork, exec and exit on
 //! different processors meet in the buddy allocator only once in [`BATCH`] frames.
 
+#[cfg(feature = "storm")]
+use super::poison;
 use crate::cpu::MAX_CPUS;
 use crate::cpu::area::cpu_index;
 use crate::cpu::local::{CpuLocal, Padded};
@@ -137,6 +139,13 @@ fn count(frame: Frame) -> &'static AtomicU32 {
 /// [`OutOfFrames`] when neither this processor's cache nor the buddy allocator has one. Frames in
 /// other processors' caches do not help: at most [`CACHE`] each.
 pub fn alloc() -> Result<Frame, OutOfFrames> {
+    #[cfg(feature = "storm")]
+    if let Some(chosen) = poison::next() {
+        poison::check(chosen);
+        let frame = Frame::at(chosen);
+        count(frame).store(1, Ordering::Relaxed);
+        return Ok(frame);
+    }
     let frame = CACHES.with(|cache| {
         let mut cache = cache.borrow_mut();
         if cache.len == 0 {
@@ -147,7 +156,7 @@ pub fn alloc() -> Result<Frame, OutOfFrames> {
         Ok(cache.frames[cache.len])
     })?;
     #[cfg(feature = "storm")]
-    crate::storm::poison::check(frame);
+    poison::check(frame.address());
     count(frame).store(1, Ordering::Relaxed);
     Ok(frame)
 }
@@ -195,7 +204,7 @@ pub fn put(frame: Frame) -> bool {
     // Pairs with the Release of the other users, whichever came before us.
     fence(Ordering::Acquire);
     #[cfg(feature = "storm")]
-    let Some(frame) = crate::storm::poison::exchange(frame) else { return true };
+    let Some(frame) = poison::exchange(frame.address()).map(Frame::at) else { return true };
     free(frame);
     true
 }
@@ -267,7 +276,7 @@ pub fn alloc_block(order: u8) -> Result<Frame, OutOfFrames> {
     let number = buddy.alloc(order).ok_or(OutOfFrames { order, free })?;
     let frame = Frame(number as u32);
     #[cfg(feature = "storm")]
-    (frame.0..frame.0 + (1 << order)).for_each(|frame| crate::storm::poison::check(Frame(frame)));
+    (frame.0..frame.0 + (1 << order)).for_each(|frame| poison::check(Frame(frame).address()));
     count(frame).store(1, Ordering::Relaxed);
     Ok(frame)
 }

@@ -8,6 +8,8 @@ pub mod kernel_tables;
 mod memory_functions;
 pub mod page_cache;
 pub mod page_frames;
+#[cfg(feature = "storm")]
+pub mod poison;
 pub mod pte;
 pub mod user;
 pub mod vmalloc;

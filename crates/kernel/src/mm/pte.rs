@@ -18,6 +18,8 @@ bitflags! {
         const WRITE_THROUGH = 1 << 3;
         /// Not cached.
         const NO_CACHE = 1 << 4;
+        /// A processor has translated through the entry, and has set this itself.
+        const ACCESSED = 1 << 5;
         /// In a PDPT or a PD: a page of 1 GiB or 2 MiB instead of a table.
         const LARGE = 1 << 7;
         /// Survives a load of CR3 (with CR4.PGE).

@@ -42,6 +42,12 @@ pub fn frees_early() -> bool {
     chosen() == Some(Mutant::PgdFreedEarly)
 }
 
+/// Tells whether nobody flushes what changes in the kernel half.
+#[must_use]
+pub fn leaves_flush_out() -> bool {
+    chosen() == Some(Mutant::FlushLeftOut)
+}
+
 /// Makes the architecture of its slots.
 pub fn arch(slots: Slots<LongMode, PageFrames>) -> Arch {
     MutantArch::new(slots, chosen())

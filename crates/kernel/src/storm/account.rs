@@ -1,11 +1,11 @@
 //! The account of frames: how many there are, by who has them.
 
+use super::attacher;
 use super::team::{Orders, Team};
-use super::{attacher, poison};
 use crate::cpu::smp;
 use crate::layout::phys_to_virt;
 use crate::mm::pte::{ADDRESS_MASK, ENTRIES, PteFlags, index};
-use crate::mm::{frames, heap, page_cache, vmalloc};
+use crate::mm::{frames, heap, page_cache, poison, vmalloc};
 use crate::os::init_mm;
 use crate::rcu;
 use crate::sched::schedule;

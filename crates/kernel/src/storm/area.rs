@@ -3,7 +3,7 @@
 //! The first slots are everybody's: growers meet there, each with a page of its own in every slot. The last ones are in
 //! pairs, one for each grower: a range over two slots is brought by one walk.
 
-use super::{figures, look, report};
+use super::{figures, report};
 use crate::layout::{PAGE_SIZE, phys_to_virt};
 use crate::mm::frames as allocator;
 use crate::mm::page_frames::{own, theirs};
@@ -13,6 +13,8 @@ use core::mem::ManuallyDrop;
 use core::ops::Range;
 use mm_generic::growth::SyncedRange;
 use mm_generic::prot::Prot;
+use mm_generic::reference::Refusal;
+use mm_generic::replacement::{ReplaceError, Replacement};
 use mm_generic::word::Word;
 
 /// Growers at most; each has a page in every shared slot, and a pair of slots.
@@ -61,7 +63,7 @@ pub(super) fn pair(number: usize) -> Place {
 
 /// A growth that has returned, with its page mapped.
 ///
-/// A growth that nobody reclaims keeps its slot for ever: see [`Grown::reclaim`].
+/// A growth that nobody reclaims keeps its slot for ever: see [`Grown::give_back`].
 #[must_use = "reclaim it"]
 pub(super) struct Grown {
     range: ManuallyDrop<SyncedRange>,
@@ -89,10 +91,31 @@ pub(super) fn map(place: Place, range: SyncedRange, secret: u64) -> Grown {
     Grown { range: ManuallyDrop::new(range), address: place.address, secret }
 }
 
+/// Grows the kernel by `place`, and maps a frame there.
+pub(super) fn grow_and_map(place: Place) -> Grown {
+    map(place, grow(place), crate::random::word())
+}
+
+/// Returns the address of the table that the reference's entry for `slot` leads to.
+#[cfg(feature = "mutants")]
+pub(super) fn table_behind(slot: usize) -> u64 {
+    init_mm().arch().slots().reference().entry(slot).to_u64() & crate::mm::pte::ADDRESS_MASK
+}
+
 impl Grown {
+    /// Moves the table of the page's slot to another frame, unless others have a share in the slot. The page may be used
+    /// meanwhile.
+    pub(super) fn move_table(&mut self) {
+        match init_mm().replace(&mut self.range, self.address, Replacement::Move) {
+            Ok(()) => figures::REPLACEMENTS.one(),
+            Err(ReplaceError::Refused(Refusal::NotSoleOwner { .. })) => {}
+            Err(error) => panic!("moving the table of {:#x}: {error}", self.address),
+        }
+    }
+
     /// Gives everything back. Nobody looks at the page any more.
-    pub(super) fn reclaim(self) {
-        let Self { range, address, .. } = self;
+    pub(super) fn give_back(self) {
+        let Self { range, .. } = self;
         // SAFETY: the caller's windows are closed, and each grower has pages of its own.
         let result = unsafe {
             init_mm().reclaim(ManuallyDrop::into_inner(range), |_address, frame| {
@@ -101,7 +124,6 @@ impl Grown {
         };
         result.expect("heap enough for a storm");
         figures::RECLAIMS.one();
-        look::everywhere_gone(address);
     }
 }
 

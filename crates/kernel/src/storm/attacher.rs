@@ -1,42 +1,18 @@
 //! A kernel thread that works in the address spaces of programs, most of which are gone by then, and that
 //! takes its processor off all of them now and then.
 
+use super::attached::{set_attached, under_way};
+use super::pace::{MILLISECOND, sleep};
 use super::random::Random;
 use super::team::Orders;
-use super::{MILLISECOND, figures, look, sleep};
-use crate::cpu::MAX_CPUS;
+use super::{figures, look};
 use crate::os::{Os, init_mm, loaded_here, tasks};
 use crate::rcu;
 use crate::sched::{current, schedule};
 use crate::sync::IrqGuard;
-use kernel_sync::atomic::{AtomicU64, Ordering};
 use kernel_task::attach::{kthread_unuse_mm, kthread_use_mm};
 use kernel_task::task::TaskKind;
 use mm_generic::mm::MmUser;
-
-/// The attached threads, as [`crate::cpu::area::current`] names them; 0 for none.
-static ATTACHED: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
-
-/// Calls of `kthread_use_mm` that have not returned.
-static UNDER_WAY: AtomicU64 = AtomicU64::new(0);
-
-/// Returns when no call of `kthread_use_mm` that has begun by now is under way.
-pub(super) fn wait_for_late_inits() {
-    while UNDER_WAY.load(Ordering::SeqCst) != 0 {
-        kernel_sync::cpu_relax();
-    }
-}
-
-/// Tells whether this thread is an attacher that is attached.
-pub(super) fn is_attached(thread: u64) -> bool {
-    ATTACHED.iter().any(|attached| attached.load(Ordering::Relaxed) == thread)
-}
-
-/// Says that attacher `number`, the running task, is attached, or is not.
-pub(super) fn set_attached(number: usize, attached: bool) {
-    let thread = if attached { crate::cpu::area::current() } else { 0 };
-    ATTACHED[number].store(thread, Ordering::Relaxed);
-}
 
 /// Works until the orders say otherwise.
 pub(super) fn run(number: usize, orders: &Orders) {
@@ -75,10 +51,10 @@ fn somebodys(random: &mut Random) -> Option<MmUser<Os>> {
 
 fn attach(number: usize, mm: MmUser<Os>, random: &mut Random) {
     let me = current();
-    UNDER_WAY.fetch_add(1, Ordering::SeqCst);
-    // SAFETY: this task runs here, and kernel code is not preempted.
-    unsafe { kthread_use_mm(&me, loaded_here(), mm) }.expect("a kernel thread without mm");
-    UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
+    under_way(|| {
+        // SAFETY: this task runs here, and kernel code is not preempted.
+        unsafe { kthread_use_mm(&me, loaded_here(), mm) }.expect("a kernel thread without mm");
+    });
     set_attached(number, true);
     figures::ATTACHES.one();
     look::all("after kthread_use_mm");

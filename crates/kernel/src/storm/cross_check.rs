@@ -1,6 +1,6 @@
 //! Every live PGD, slot by slot, against the reference. For a moment in which nobody grows.
 
-use super::{attacher, figures, report};
+use super::{attached, figures, report};
 use crate::os::{Os, init_mm, tasks};
 use crate::rcu;
 use mm_generic::mm::{Mm, Stage};
@@ -34,7 +34,7 @@ fn compare(mm: &Mm<Os>) {
             continue;
         }
         // An mm without a task lacks what came since; where one is being attached, that is about to be put right.
-        attacher::wait_for_late_inits();
+        attached::wait_for_late_inits();
         let held = entry();
         if is_same(held, expected) {
             continue;

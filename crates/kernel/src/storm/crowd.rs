@@ -1,9 +1,12 @@
 //! Processes that are on the task list and never run: the material of duels.
 
-use crate::os::{Os, init_mm, tasks};
+use super::attached::set_attached;
+use super::figures;
+use crate::os::{Os, init_mm, loaded_here, tasks};
 use crate::sched::current;
 use crate::signal::SignalSet;
 use crate::signal::action::Handlers;
+use crate::sync::IrqGuard;
 use crate::task::context::{Start, Thread};
 use crate::task::limits::Limits;
 use crate::task::memory::MemoryData;
@@ -12,10 +15,11 @@ use crate::task::{NewParts, Parts, Process, TaskRef, name_of};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use kernel_fork::exit::exit;
+use kernel_task::attach::kthread_use_mm;
 use kernel_task::insert::Insertion;
 use kernel_task::process::ExitStatus;
 use kernel_task::task::TaskKind;
-use mm_generic::mm::Mm;
+use mm_generic::mm::{Mm, MmUser};
 use mm_generic::publish::{NewMm, PublishedMm};
 
 /// A process that lacks nothing but its mm and its publication.
@@ -54,6 +58,22 @@ pub(super) fn ready(cpu: usize) -> TaskRef {
 /// Ends a process.
 pub(super) fn end(task: &TaskRef) {
     exit(init_mm(), task, ExitStatus::Exited(0), current().process());
+}
+
+/// Loads the mm of `task`, which does not run here: a kernel thread may borrow whatever it likes.
+pub(super) fn load(task: &TaskRef) {
+    let mm = task.mm_to_load().expect("late-initialised").expect("a user task");
+    let _irqs_off = IrqGuard::disable();
+    // SAFETY: this processor's, nothing preempts, and the task holds the mm.
+    unsafe { loaded_here().switch_mm(mm) };
+}
+
+/// Attaches this thread, which is number `cpu` of those that are, to `mm`.
+pub(super) fn attach(cpu: usize, mm: MmUser<Os>) {
+    // SAFETY: this task runs here, and kernel code is not preempted.
+    unsafe { kthread_use_mm(&current(), loaded_here(), mm) }.expect("a kernel thread without mm");
+    set_attached(cpu, true);
+    figures::ATTACHES.one();
 }
 
 /// Tells whether `mm` holds a live entry for the slot of `address`.

@@ -9,19 +9,22 @@
 //! done its load. So the duellists fill their store buffers first, with stores to lines that the other one has.
 
 use super::area::{self, Grown};
+use super::attached::set_attached;
 use super::crowd::{self, Crowd};
 use super::meeting::Meeting;
 use super::random::Random;
+use super::report::announce;
 use super::team::{Orders, Team};
-use super::{announce, attacher, figures, look, poison, report, store_buffer};
+use super::{attacher, figures, look, report, store_buffer};
 use crate::cpu::{clock, smp};
-use crate::os::{Os, init_mm, loaded_here};
+use crate::mm::poison;
+use crate::os::{Os, init_mm};
 use crate::rcu;
 use crate::sched::current;
 use crate::task::TaskRef;
 use core::hint::black_box;
 use kernel_sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use kernel_task::attach::{kthread_unuse_mm, kthread_use_mm};
+use kernel_task::attach::kthread_unuse_mm;
 use kernel_task::insert::Insertion;
 use mm_generic::mm::MmUser;
 use mm_generic::publish::NewMm;
@@ -134,7 +137,7 @@ fn second() {
         SECRET.store(secret, Ordering::Relaxed);
         MEETING.meet(1);
         MEETING.meet(1);
-        grown.reclaim();
+        look::reclaim(grown);
         rcu::quiesce();
     }
 }
@@ -215,7 +218,7 @@ impl First {
             }
             Kind::Twins | Kind::Free => {
                 let task = crowd::ready(self.cpu);
-                load(&task);
+                crowd::load(&task);
                 Prepared::Task(task)
             }
             Kind::Attach => {
@@ -257,7 +260,7 @@ impl First {
             }
             Prepared::Task(task) if Kind::ALL[turn] == Kind::Exit => {
                 let begun = is_populated(page);
-                load(&task);
+                crowd::load(&task);
                 let mm = task.mm().expect("a user task that has not exited").grab();
                 crowd::end(&task);
                 let had = crowd::has_slot_of(&mm, page);
@@ -288,7 +291,7 @@ impl First {
                 if self.random.one_in(2) {
                     return Acted::Orphan(Some(mm));
                 }
-                attach(self.cpu, mm);
+                crowd::attach(self.cpu, mm);
                 Acted::Orphan(None)
             }
         }
@@ -309,13 +312,13 @@ impl First {
         let look = |place| look::at(page, SECRET.load(Ordering::Relaxed), place);
         match acted {
             Acted::Task(task) => {
-                load(&task);
+                crowd::load(&task);
                 look("in a duel of publication and growth");
                 crowd::end(&task);
             }
             Acted::Twin(task, grown) => {
                 look("in a duel of two growths");
-                grown.reclaim();
+                look::reclaim(grown);
                 crowd::end(&task);
             }
             Acted::Gone => look("in a duel of exit and growth"),
@@ -325,10 +328,10 @@ impl First {
             }
             Acted::Orphan(mm) => {
                 if let Some(mm) = mm {
-                    attach(self.cpu, mm);
+                    crowd::attach(self.cpu, mm);
                 }
                 look("in a duel of attach and growth");
-                attacher::set_attached(self.cpu, false);
+                set_attached(self.cpu, false);
                 drop(kthread_unuse_mm(&current()).expect("attached before"));
             }
         }
@@ -343,19 +346,4 @@ fn is_populated(page: u64) -> bool {
 fn slot_span() -> u64 {
     use arch_x86::geometry::Geometry;
     init_mm().tables().geometry().slot_span()
-}
-
-/// Loads the mm of `task`, which does not run here: a kernel thread may borrow whatever it likes.
-fn load(task: &TaskRef) {
-    let mm = task.mm_to_load().expect("late-initialised").expect("a user task");
-    let _irqs_off = crate::sync::IrqGuard::disable();
-    // SAFETY: this processor's, nothing preempts, and the task holds the mm.
-    unsafe { loaded_here().switch_mm(mm) };
-}
-
-fn attach(cpu: usize, mm: MmUser<Os>) {
-    // SAFETY: this task runs here, and kernel code is not preempted.
-    unsafe { kthread_use_mm(&current(), loaded_here(), mm) }.expect("a kernel thread without mm");
-    attacher::set_attached(cpu, true);
-    figures::ATTACHES.one();
 }

@@ -36,6 +36,8 @@ figures! {
     ATTACHES = "attaches";
     GROWTHS = "growths";
     RECLAIMS = "reclaims";
+    REPLACEMENTS = "replacements";
+    SCENES = "scenes";
     DUELS = "duels";
     CHECKS_OWN = "checks_on_own_mm";
     CHECKS_LAZY = "checks_lazy";
@@ -49,6 +51,9 @@ figures! {
     LITMUS_FIRST_GONE = "litmus_first_gone";
     LITMUS_SECOND_GONE = "litmus_second_gone";
     LITMUS_FENCED = "litmus_fenced";
+    LITMUS_EXCHANGED = "litmus_exchanged";
+    LITMUS_LOADS = "litmus_loads";
+    REMEMBERED_TABLES = "remembered_tables";
     MISSED = "missed";
     STALE = "stale";
     CORRUPTED = "corrupted";

@@ -1,8 +1,9 @@
-//! A kernel thread that grows the kernel, lets everybody look, and gives back what it has grown.
+//! A kernel thread that grows the kernel, lets everybody look, now and then moves the table below, and gives back what it has grown.
 
+use super::pace::{MILLISECOND, sleep};
 use super::random::Random;
 use super::team::Orders;
-use super::{MILLISECOND, area, look, sleep};
+use super::{area, look};
 use crate::rcu;
 use crate::sched::schedule;
 
@@ -31,9 +32,14 @@ fn round(number: usize, random: &mut Random) {
         _ => area::shared(random.below(area::shared_slots()), number),
     };
     let range = area::grow(place);
-    let grown = area::map(place, range, crate::random::word());
+    let mut grown = area::map(place, range, crate::random::word());
     look::everywhere(&grown);
     look::open(number, &grown);
+    if random.one_in(3) {
+        // While others look: the top-level entry changes under their accesses.
+        grown.move_table();
+        look::everywhere(&grown);
+    }
     // Others look while programs come and go.
     for _ in 0..random.below(4) {
         schedule();
@@ -43,5 +49,5 @@ fn round(number: usize, random: &mut Random) {
         sleep(random.below(MILLISECOND));
     }
     look::close(number);
-    grown.reclaim();
+    look::reclaim(grown);
 }

@@ -1,10 +1,12 @@
 //! Looks at what has been grown: through the MMU, on the processor that this runs on, in the address space that it has
 //! loaded.
 
-use super::{area, attacher, figures, probe, report};
+use super::attached::is_attached;
+use super::{area, figures, probe, report};
 use crate::cpu::area::cpu_index;
 use crate::cpu::local::Padded;
-use crate::cpu::{MAX_CPUS, area as cpu_area, clock, ipi, smp};
+use crate::cpu::{MAX_CPUS, clock, ipi, smp};
+use crate::mm::poison;
 use crate::os::init_mm;
 use crate::sched::try_current;
 use crate::sync::IrqGuard;
@@ -59,7 +61,8 @@ pub(super) fn at(address: u64, secret: u64, place: &str) {
         None => missed("nothing to read", place, address),
         Some(word) if word != secret => {
             figures::STALE.one();
-            report::fail_at("another page", place, address);
+            let what = if poison::is_trap(word) { "a freed table" } else { "another page" };
+            report::fail_at(what, place, address);
         }
         Some(_) => {}
     }
@@ -87,9 +90,7 @@ fn count() {
     let figure = match try_current().map(|task| task.kind()) {
         _ if is_reference => &figures::CHECKS_REFERENCE,
         Some(TaskKind::User) => &figures::CHECKS_OWN,
-        Some(TaskKind::Kernel) if attacher::is_attached(cpu_area::current()) => {
-            &figures::CHECKS_ATTACHED
-        }
+        Some(TaskKind::Kernel) if is_attached() => &figures::CHECKS_ATTACHED,
         _ => &figures::CHECKS_LAZY,
     };
     figure.one();
@@ -101,15 +102,28 @@ pub(super) fn everywhere(grown: &area::Grown) {
     ipi::call_on(smp::online(), &|_cpu| at(address, secret, "in an interrupt"));
 }
 
+/// Gives a mapping back, at which nobody looks any more, and makes sure that it is gone.
+pub(super) fn reclaim(grown: area::Grown) {
+    let address = grown.address;
+    grown.give_back();
+    everywhere_gone(address);
+}
+
 /// Makes sure that no processor reaches `address`.
-pub(super) fn everywhere_gone(address: u64) {
+fn everywhere_gone(address: u64) {
     ipi::call_on(smp::online(), &|_cpu| {
-        if probe::read(address).is_some() {
-            figures::STALE.one();
-            report::fail_at("a reclaimed page", "in an interrupt", address);
-        }
+        gone(address, "in an interrupt");
         figures::CHECKS_GONE.one();
     });
+}
+
+/// Makes sure that this processor does not reach `address`.
+pub(super) fn gone(address: u64, place: &str) {
+    if let Some(word) = probe::read(address) {
+        figures::STALE.one();
+        let what = if poison::is_trap(word) { "a freed table" } else { "a reclaimed page" };
+        report::fail_at(what, place, address);
+    }
 }
 
 /// Called with every system call, before it is answered.

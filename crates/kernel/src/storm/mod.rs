@@ -12,13 +12,14 @@
 //! After a reclaim has returned, no processor may reach the mapping. Now and then, and in the end, every live PGD is
 //! compared with the reference, slot by slot, and in the end the frames are counted.
 //!
-//! Before the programs start, two processors meet in [`duel`]s, which bring together what at random seldom meets, and
-//! in the store-buffering [`litmus`] test, which tells what the machine can show at all.
+//! Before the programs start, [`scenes`] play interleavings that matter, two processors meet in [`duel`]s, which bring together what
+//! at random seldom meets, and the [`litmus`] tests tell what the machine can show at all.
 //!
 //! The first mistake ends the machine, with a report ([`report`]). The last line of a run has its figures.
 
 mod account;
 mod area;
+mod attached;
 mod attacher;
 mod cross_check;
 mod crowd;
@@ -28,11 +29,12 @@ mod grower;
 mod litmus;
 mod look;
 mod meeting;
-pub(crate) mod poison;
+mod pace;
 mod probe;
 mod programs;
 mod random;
 mod report;
+mod scenes;
 mod store_buffer;
 mod team;
 
@@ -40,19 +42,16 @@ pub(crate) use look::{after_call, after_switch, before_call, before_exit};
 
 use crate::boot::Machine;
 use crate::cpu::{clock, smp};
-use crate::println;
-use crate::sched::{Patience, sleep_until};
+use crate::mm::poison;
 use crate::task::init;
+use pace::{MILLISECOND, SECOND, sleep};
 use team::Team;
-
-const MILLISECOND: u64 = 1_000_000;
-const SECOND: u64 = 1_000 * MILLISECOND;
 
 /// Of the whole time, the share that duels get, in percent, unless `duels=` on the command line says otherwise.
 const DUELS_SHARE: u64 = 30;
 
 /// Of the whole time, the share that each form of the litmus test gets, as one in so many.
-const LITMUS_SHARE: u64 = 40;
+const LITMUS_SHARE: u64 = 20;
 
 /// Growths and execs that a storm has at least, however long that takes.
 const ENOUGH: u64 = 25;
@@ -72,8 +71,10 @@ pub fn run(seconds: &str, machine: &'static Machine) {
     if let Err(error) = init::prepare(machine) {
         panic!("no programs can be run: {error}");
     }
-    litmus::run(seconds * SECOND / LITMUS_SHARE);
+    poison::report_to(report::corruption);
     let before = account::take();
+    scenes::run(machine.command_line.value("scene"));
+    litmus::run(seconds * SECOND / LITMUS_SHARE);
     let share = machine.command_line.value("duels").map(str::parse);
     let share: u64 = share.map_or(DUELS_SHARE, |share| share.expect("duels= has a percentage"));
     let left = end.saturating_sub(clock::now());
@@ -115,16 +116,4 @@ fn storm(machine: &'static Machine, end: u64) {
     if made != ended {
         report::fail(format_args!("{made} tasks were made, and {ended} have exited"));
     }
-}
-
-/// Sleeps for `duration` nanoseconds or longer.
-fn sleep(duration: u64) {
-    let deadline = Some(clock::now() + duration);
-    // Nothing wakes it early, and if something did, nobody would mind.
-    let _ = sleep_until(&[], Patience::Endless, deadline, || None::<()>);
-}
-
-/// Says what the storm is about to do.
-fn announce(what: core::fmt::Arguments<'_>) {
-    println!("storm: {what}");
 }

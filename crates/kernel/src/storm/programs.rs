@@ -1,7 +1,7 @@
 //! The programs of the storm: `crates/kernel/tests/programs/storm.c`, as the initramfs has it.
 
-use super::MILLISECOND;
-use super::{report, sleep};
+use super::pace::{MILLISECOND, sleep};
+use super::report;
 use crate::boot::Machine;
 use crate::os::{init_mm, tasks};
 use crate::rcu;

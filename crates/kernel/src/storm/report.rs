@@ -1,7 +1,8 @@
-//! The report of a mistake, which is the last thing the machine does.
+//! What the storm says: what it is about to do, and a mistake, which is the last thing the machine does.
 
 use super::figures;
 use crate::cpu::area::cpu_index;
+use crate::mm::poison::Corruption;
 use crate::os::{init_mm, tasks};
 use crate::println;
 use crate::sched::try_current;
@@ -14,6 +15,11 @@ use x86_64::registers::control::Cr3;
 
 static FAILED: AtomicBool = AtomicBool::new(false);
 
+/// Says what the storm is about to do, or has done.
+pub(super) fn announce(what: fmt::Arguments<'_>) {
+    println!("storm: {what}");
+}
+
 /// Prints what is wrong and the figures so far, and panics: that adds registers, task and backtrace.
 pub(super) fn fail(what: fmt::Arguments<'_>) -> ! {
     if FAILED.swap(true, Ordering::AcqRel) {
@@ -25,6 +31,15 @@ pub(super) fn fail(what: fmt::Arguments<'_>) -> ! {
     println!("storm failure: {what}");
     figures::print("failed");
     panic!("the storm has found a mistake: {what}");
+}
+
+/// Reports a frame that was written while it was free.
+pub(super) fn corruption(found: Corruption) {
+    figures::CORRUPTED.one();
+    let Corruption { frame, word, found } = found;
+    fail(format_args!(
+        "word {word} of the frame at {frame:#x} was written after it had been freed: {found:#x}"
+    ))
 }
 
 /// Reports that this processor does not see `address` as it must: `what` is wrong, found at `place`.
