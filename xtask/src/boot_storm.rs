@@ -1,7 +1,7 @@
 //! `cargo xtask boot-storm`: the proof on a real MMU. Processes fork, exec and exit on all processors of a guest while
 //! kernel threads grow its kernel into new top-level slots and give them back; see `crates/kernel/src/storm`.
 //!
-//! With `--mutant NAME`, a kernel is built whose PGD protocol has one step wrong, and the storm must catch it. `--mutant
+//! With `--mutant NAMES`, a kernel is built whose PGD protocol has one step wrong, and the storm must catch it. `--mutant
 //! all` runs them all and writes `docs/mutants-guest.md`.
 
 mod figures;
@@ -46,8 +46,9 @@ pub(crate) struct Arguments {
     /// Cargo profile to build the kernel with
     #[arg(long, default_value = "release")]
     profile: String,
-    /// Build this mutant in, which must be caught: a name, `all`, or `list` for the names
-    #[arg(long, value_name = "NAME")]
+    /// Build mutants in, which must be caught: names with commas between them, `scenes` for those that a scene shows every
+    /// time, `all` for all (writes docs/mutants-guest.md), or `list` for the names
+    #[arg(long, value_name = "NAMES")]
     mutant: Option<String>,
     /// Runs of a mutant before it counts as not caught
     #[arg(long, default_value_t = 3, requires = "mutant")]
@@ -66,7 +67,11 @@ pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
             Ok(ExitCode::SUCCESS)
         }
         Some("all") => mutants::run_all(arguments),
-        Some(name) => mutants::run_one(arguments, name.parse()?),
+        Some("scenes") => mutants::run_some(arguments, &mutants::with_scenes()),
+        Some(names) => {
+            let mutants: Result<Vec<_>, _> = names.split(',').map(str::parse).collect();
+            mutants::run_some(arguments, &mutants?)
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub enum InGuest {
         why: &'static str,
         /// The figure that would not be zero on a machine of which that is not true.
         unless: &'static str,
+        /// How often that was tried.
+        of: &'static str,
     },
 }
 
@@ -116,7 +118,7 @@ mutants! {
     /// Late init reads the reference before it puts its mark in the slot.
     ReferenceBeforeMark = "reference-before-mark", cores: false, updates: true, guest: Scene("growth-in-late-init");
     /// Late init reads the reference without a barrier after its marks.
-    MarkBarrierGone = "mark-barrier-gone", cores: false, updates: true, guest: Hidden { why: "the mark is an exchange, which is a full barrier on x86", unless: "litmus_exchanged" };
+    MarkBarrierGone = "mark-barrier-gone", cores: false, updates: true, guest: Hidden { why: "the mark is an exchange, which is a full barrier on x86", unless: "litmus_exchanged", of: "litmus_rounds" };
     /// Late init completes populated slots only, and an entry that was reclaimed stays.
     LatePopulatedOnly = "late-populated-only", cores: false, updates: true, guest: Scene("reclaimed-before-late-init");
     /// The walk fills what it finds empty, and leaves alone what has changed.
@@ -124,7 +126,7 @@ mutants! {
     /// The walk passes by slots that the reference has lost.
     WalkSkipsEmpty = "walk-skips-empty", cores: true, updates: true, guest: Scene("while-loaded");
     /// Walkers read the reference without a barrier after they have found the mm.
-    FoundBarrierGone = "found-barrier-gone", cores: false, updates: true, guest: Hidden { why: "x86 loads in program order, and the lock of the PGD is a barrier too", unless: "litmus_loads" };
+    FoundBarrierGone = "found-barrier-gone", cores: false, updates: true, guest: Hidden { why: "x86 loads in program order, and the lock of the PGD is a barrier too", unless: "litmus_loads", of: "litmus_rounds" };
     /// Walkers do not take turns in one PGD.
     WalkWithoutLock = "walk-without-lock", cores: false, updates: true, guest: Scene("same-frame-in-attach");
     /// An attach does not wait for its turn in the PGD.
@@ -138,11 +140,11 @@ mutants! {
     /// Who helps flushes his own range, and not all of the slot.
     HelperFlushesOwnRange = "helper-flushes-own-range", cores: false, updates: true, guest: Scene("same-page-in-reclaim");
     /// The flush comes before the walk.
-    FlushBeforeWalk = "flush-before-walk", cores: false, updates: true, guest: Hidden { why: REMEMBERS_NOTHING, unless: "remembered_tables" };
+    FlushBeforeWalk = "flush-before-walk", cores: false, updates: true, guest: Hidden { why: REMEMBERS_NOTHING, unless: "remembered_tables", of: "tables_tried" };
     /// Tables are freed as soon as the reference has lost them, before the walk.
     TablesFreedBeforeWalk = "tables-freed-before-walk", cores: true, updates: true, guest: Scene("look-in-reclaim");
     /// Tables are freed after the walk and before the flush.
-    TablesFreedBeforeFlush = "tables-freed-before-flush", cores: true, updates: true, guest: Hidden { why: REMEMBERS_NOTHING, unless: "remembered_tables" };
+    TablesFreedBeforeFlush = "tables-freed-before-flush", cores: true, updates: true, guest: Hidden { why: REMEMBERS_NOTHING, unless: "remembered_tables", of: "tables_tried" };
 }
 
 /// A name that is no mutant's.

@@ -14,7 +14,8 @@ pub(super) struct Figures {
 const MARK: &str = "storm figures: ";
 
 /// Figures that are mistakes.
-const MISTAKES: [&str; 5] = ["missed", "stale", "corrupted", "leaked", "litmus_fenced"];
+const MISTAKES: [&str; 7] =
+    ["missed", "stale", "corrupted", "leaked", "litmus_fenced", "litmus_exchanged", "litmus_loads"];
 
 impl Figures {
     /// Reads them off a serial log; `None` when they are not there.

@@ -3,7 +3,7 @@
 use super::{Arguments, Lab, Run};
 use crate::loom;
 use crate::qemu::Ending;
-use mutants::Mutant;
+use mutants::{InGuest, Mutant};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
@@ -14,6 +14,12 @@ pub(super) fn list() {
     for mutant in Mutant::ALL {
         println!("{mutant}: {}", mutant.what());
     }
+}
+
+/// Returns the mutants that a scene shows every time, on a host however busy.
+pub(super) fn with_scenes() -> Vec<Mutant> {
+    let has_scene = |mutant: &Mutant| matches!(mutant.in_guest(), InGuest::Scene(_));
+    Mutant::ALL.iter().copied().filter(has_scene).collect()
 }
 
 /// What the runs of a mutant came to.
@@ -27,93 +33,94 @@ enum Catch {
     Nothing,
 }
 
-/// Runs `mutant` until it is caught. Ends with success if it is.
-pub(super) fn run_one(arguments: &Arguments, mutant: Mutant) -> crate::Outcome {
+/// Runs each of `mutants` until it is caught. Ends with success if all are.
+pub(super) fn run_some(arguments: &Arguments, mutants: &[Mutant]) -> crate::Outcome {
     let lab = Lab::new(arguments, &["mutants"])?;
-    match catch(&lab, mutant, arguments.attempts)? {
-        Catch::Nothing => Err(format!("{mutant} was not caught").into()),
-        caught => {
-            println!("{mutant}: {}", describe(&caught));
-            Ok(ExitCode::SUCCESS)
+    let mut missing = Vec::new();
+    for &mutant in mutants {
+        let caught = catch(&lab, mutant, arguments.attempts)?;
+        println!("{mutant}: {}", describe(&caught));
+        if matches!(caught, Catch::Nothing) {
+            missing.push(mutant);
         }
     }
+    outcome(&missing)
 }
 
 /// Runs every mutant, and none, and writes the table.
 pub(super) fn run_all(arguments: &Arguments) -> crate::Outcome {
     let lab = Lab::new(arguments, &["mutants"])?;
     let control = lab.run("")?;
-    if !control.figures.as_ref().is_some_and(super::Figures::passed) {
+    let Some(right) = control.figures.as_ref().filter(|figures| figures.passed()) else {
         return Err(format!("without a mutant: {}\n{}", control.ending, control.report()).into());
-    }
+    };
     let mut table = format!(
         "# The mutants in the guest\n\n\
          Written by `cargo xtask boot-storm --mutant all`; do not edit. This run: {} processors, `-cpu {}`, {} s of storm \
-         and at most {} attempts for each mutant; without a mutant, the same kernel passed.\n\n\
-         A mutant whose barrier is missing shows only where a store is still in its processor's store buffer when another \
-         processor has done its load. The emulator (TCG, one host thread for each processor) can show that, as the litmus test \
-         does; the storm's duels show it for the protocol itself.\n\n\
+         and at most {} attempts for each mutant; without a mutant, the same kernel passed, every scene included.\n\n\
+         A *scene* makes one interleaving happen, every time. A mutant whose barrier is missing shows only where a store is still in its \
+         processor's store buffer when another processor has done its load: the litmus tests ask whether the emulator (TCG, one host thread \
+         for each processor) can show that. Where nothing can, a figure of the run without a mutant says so.\n\n\
          | mutant | what is wrong | in the guest |\n|---|---|---|\n",
         arguments.smp, arguments.cpu, arguments.seconds, arguments.attempts
     );
     let mut missing = Vec::new();
     for &mutant in Mutant::ALL {
         let caught = catch(&lab, mutant, arguments.attempts)?;
-        let described = match (&caught, litmus_of(mutant)) {
-            // The litmus test has its barriers, and shows it where two host processors are free.
-            (Catch::Nothing, Some(_)) => {
-                "not shown in these runs, by the litmus test neither".into()
+        let described = match (&caught, mutant.in_guest()) {
+            (Catch::Nothing, InGuest::Hidden { why, unless, of })
+                if right.get(unless) == 0 && right.get(of) > 0 =>
+            {
+                format!("cannot be shown: {why} (`{unless}` is 0, of {} `{of}`)", right.get(of))
+            }
+            (Catch::Nothing, _) => {
+                missing.push(mutant);
+                "not shown in these runs; loom kills it".into()
             }
             _ => describe(&caught),
         };
         println!("{mutant}: {described}");
         writeln!(table, "| `{mutant}` | {} | {} |", mutant.what(), described)?;
-        if matches!(caught, Catch::Nothing) {
-            missing.push(mutant.name());
-        }
     }
     fs::write(loom::root().join("docs/mutants-guest.md"), table)?;
+    outcome(&missing)
+}
+
+fn outcome(missing: &[Mutant]) -> crate::Outcome {
     if missing.is_empty() {
-        Ok(ExitCode::SUCCESS)
-    } else {
-        Err(format!("not caught: {}", missing.join(", ")).into())
+        return Ok(ExitCode::SUCCESS);
     }
+    let names: Vec<_> = missing.iter().map(|mutant| mutant.name()).collect();
+    Err(format!("not caught: {}", names.join(", ")).into())
 }
 
 fn catch(lab: &Lab, mutant: Mutant, attempts: u32) -> Result<Catch, Box<dyn Error>> {
-    let mut seen_by_litmus = 0;
     for _ in 0..attempts {
         // One that hangs the guest is told by the watchdog, and need not wait for it as long as others.
         let run = lab.run(&format!("mutant={mutant} watchdog=5 {}", focus(mutant)))?;
-        match caught_by(&run) {
+        match caught_by(&run, mutant) {
             Catch::Nothing => {}
             caught => return Ok(caught),
         }
-        if let (Some(figures), Some(form)) = (&run.figures, litmus_of(mutant)) {
-            seen_by_litmus += figures.get(form);
-        }
     }
-    Ok(if seen_by_litmus > 0 { Catch::Litmus(seen_by_litmus) } else { Catch::Nothing })
+    Ok(Catch::Nothing)
 }
 
-/// What the guest shall spend its time on: the duel in which the wrong step matters, where there is one.
-fn focus(mutant: Mutant) -> &'static str {
-    // By name: the list grows, and what is new shows at random or not at all until it gets a duel of its own.
-    match mutant.name() {
-        "fork-barrier-gone" | "fork-barrier-weak" | "walk-barrier-gone" | "walk-barrier-weak"
-        | "plain-store" => "duels=90 duel=publication",
-        "stamp-after-copy" | "copy-before-publication" => "duels=90 duel=copy",
-        "synced-before-walk" | "present-is-synced" => "duels=90 duel=twins",
-        "cpu-walk-left-out" | "cpus-before-tasks" => "duels=90 duel=exit",
-        "attach-without-late-init" => "duels=90 duel=attach",
-        "pgd-freed-early" => "duels=90 duel=free",
-        _ => "duels=50",
+/// What the guest shall spend its time on.
+fn focus(mutant: Mutant) -> String {
+    match mutant.in_guest() {
+        InGuest::Scene(name) => format!("scene={name} litmus=0 duels=0"),
+        InGuest::Litmus(_) => "litmus=15 duels=90 duel=publication".into(),
+        InGuest::Hidden { .. } => "duels=50".into(),
     }
 }
 
-fn caught_by(run: &Run) -> Catch {
-    if run.figures.as_ref().is_some_and(super::Figures::passed) {
-        return Catch::Nothing;
+fn caught_by(run: &Run, mutant: Mutant) -> Catch {
+    if let Some(figures) = run.figures.as_ref().filter(|figures| figures.passed()) {
+        return match mutant.in_guest() {
+            InGuest::Litmus(form) if figures.get(form) > 0 => Catch::Litmus(figures.get(form)),
+            _ => Catch::Nothing,
+        };
     }
     if let Some(failure) = run.failure() {
         return Catch::Storm(failure.to_owned());
@@ -125,32 +132,24 @@ fn caught_by(run: &Run) -> Catch {
     Catch::Death(run.death().map_or_else(|| run.ending.to_string(), str::to_owned))
 }
 
-/// The form of the litmus test that has the mutant's barriers.
-fn litmus_of(mutant: Mutant) -> Option<&'static str> {
-    match mutant {
-        Mutant::ForkBarrierGone | Mutant::ForkBarrierWeak => Some("litmus_first_gone"),
-        Mutant::WalkBarrierGone | Mutant::WalkBarrierWeak => Some("litmus_second_gone"),
-        _ => None,
-    }
-}
-
 fn describe(caught: &Catch) -> String {
     match caught {
         Catch::Storm(failure) => {
-            // Up to the processor's number: what follows differs from run to run.
+            // Up to the processor's number: what follows differs from run to run. So do addresses and what was found there.
             let short = failure.split(" on cpu").next().unwrap_or(failure);
+            let short = short.split(": 0x").next().unwrap_or(short);
             let words = short.split(' ').filter(|word| !word.starts_with("0x") && *word != "at");
-            format!("caught by the storm: {}", words.collect::<Vec<_>>().join(" "))
+            format!("caught: {}", words.collect::<Vec<_>>().join(" "))
         }
         Catch::Death(what) if what.contains(" is stuck: ") => {
             "caught by the watchdog: a processor is stuck".into()
         }
-        Catch::Death(what) => format!("caught: {what}"),
+        Catch::Death(what) => format!("caught: the kernel died: {what}"),
         Catch::Litmus(rounds) => {
             format!(
                 "caught by the litmus test with its barriers ({rounds} rounds); the storm does not show it"
             )
         }
-        Catch::Nothing => "not shown in these runs; loom kills it".into(),
+        Catch::Nothing => "not caught".into(),
     }
 }

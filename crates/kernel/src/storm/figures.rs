@@ -53,6 +53,7 @@ figures! {
     LITMUS_FENCED = "litmus_fenced";
     LITMUS_EXCHANGED = "litmus_exchanged";
     LITMUS_LOADS = "litmus_loads";
+    TABLES_TRIED = "tables_tried";
     REMEMBERED_TABLES = "remembered_tables";
     MISSED = "missed";
     STALE = "stale";

@@ -50,8 +50,8 @@ use team::Team;
 /// Of the whole time, the share that duels get, in percent, unless `duels=` on the command line says otherwise.
 const DUELS_SHARE: u64 = 30;
 
-/// Of the whole time, the share that each form of the litmus test gets, as one in so many.
-const LITMUS_SHARE: u64 = 20;
+/// The same for each form of the litmus test, at most, unless `litmus=` says otherwise.
+const LITMUS_SHARE: u64 = 5;
 
 /// Growths and execs that a storm has at least, however long that takes.
 const ENOUGH: u64 = 25;
@@ -74,11 +74,16 @@ pub fn run(seconds: &str, machine: &'static Machine) {
     poison::report_to(report::corruption);
     let before = account::take();
     scenes::run(machine.command_line.value("scene"));
-    litmus::run(seconds * SECOND / LITMUS_SHARE);
-    let share = machine.command_line.value("duels").map(str::parse);
-    let share: u64 = share.map_or(DUELS_SHARE, |share| share.expect("duels= has a percentage"));
+    let share = |name: &str, default: u64| {
+        let share = machine.command_line.value(name).map(str::parse);
+        share.map_or(default, |share: Result<u64, _>| share.expect("a percentage")).min(100)
+    };
+    litmus::run(seconds * SECOND * share("litmus", LITMUS_SHARE) / 100);
     let left = end.saturating_sub(clock::now());
-    duel::run(clock::now() + left * share.min(100) / 100, machine.command_line.value("duel"));
+    duel::run(
+        clock::now() + left * share("duels", DUELS_SHARE) / 100,
+        machine.command_line.value("duel"),
+    );
     storm(machine, end);
     let after = account::take();
     let leaked = before.total() as i64 - after.total() as i64;

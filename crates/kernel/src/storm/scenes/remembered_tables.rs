@@ -33,6 +33,7 @@ pub(super) fn play(_actor: usize, cpu: usize) {
         // The way to the first page is that to the second, but for the last step.
         assert_eq!(probe::read(pages[0].address), Some(pages[0].secret), "mapped above");
         <u64 as Word>::store(cell, other, Ordering::SeqCst);
+        figures::TABLES_TRIED.one();
         if probe::read(pages[1].address).is_some() {
             figures::REMEMBERED_TABLES.one();
         }

@@ -11,7 +11,8 @@
 //!
 //! With the lock of the PGD, the walk waits until the attach is done, and brings v1 again. So the attach waits a while only.
 
-use super::{cue, grace, hold};
+use super::super::grace;
+use super::{cue, hold};
 use crate::mm::poison;
 use crate::sched::current;
 use crate::storm::attached::set_attached;

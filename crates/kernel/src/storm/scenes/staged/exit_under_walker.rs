@@ -10,7 +10,8 @@
 //!
 //! The PGD must be there until the walk has ended.
 
-use super::{grace, hold};
+use super::super::grace;
+use super::hold;
 use crate::mm::poison;
 use crate::storm::{area, attacher, crowd, look, report};
 use mutants::stage::Point;

@@ -11,7 +11,8 @@
 //!   must not take that out
 //! ```
 
-use super::{grace, hold};
+use super::super::grace;
+use super::hold;
 use crate::mm::poison;
 use crate::storm::{area, attacher, crowd, look, report};
 use mutants::stage::Point;
