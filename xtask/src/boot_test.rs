@@ -4,6 +4,8 @@
 //! One line per case on standard output: `ok boot q35 max smp4 la57 128M`, or `not ok ...` with what
 //! happened and where the serial log is.
 
+mod exhaustion;
+
 use crate::dialogue::Step;
 use crate::initramfs::Archive;
 use crate::programs::{self, Library};
@@ -45,6 +47,8 @@ enum Expected {
     ReportWhenAsked(&'static [&'static str]),
     /// With this status of a program that printed all of these lines, in this order.
     Program(u8, Vec<String>),
+    /// As that, and with all of these in what the kernel logged.
+    ProgramAndLog(u8, Vec<String>, &'static [&'static str]),
     /// With this status of a shell, after this dialogue with it.
     Dialogue(u8, &'static [Step]),
 }
@@ -467,19 +471,34 @@ fn run_case(
         }
         Expected::Dialogue(status, _) if ending == Ending::Exited(*status) => Ok(()),
         Expected::Program(status, lines) if ending == Ending::Exited(*status) => {
-            let mut printed = text.lines();
-            match lines.iter().find(|&line| !printed.any(|other| other == line)) {
-                Some(missing) => Err(format!("the program did not print `{missing}`").into()),
+            printed(&text, lines)
+        }
+        Expected::ProgramAndLog(status, lines, log) if ending == Ending::Exited(*status) => {
+            printed(&text, lines)?;
+            match log.iter().find(|&&part| !text.contains(part)) {
+                Some(missing) => Err(format!("the kernel did not log `{missing}`").into()),
                 None => Ok(()),
             }
         }
-        Expected::Success | Expected::Program(..) | Expected::Dialogue(..) => {
+        Expected::Success
+        | Expected::Program(..)
+        | Expected::ProgramAndLog(..)
+        | Expected::Dialogue(..) => {
             let complaint = text
                 .lines()
                 .find(|line| line.starts_with("not ok") || line.starts_with("failed: "));
             let complaint = complaint.or_else(|| text.lines().last()).unwrap_or("no output");
             Err(format!("{ending}; {complaint}").into())
         }
+    }
+}
+
+/// Checks that `text` has all of `lines`, in this order.
+fn printed(text: &str, lines: &[String]) -> Result<(), Box<dyn Error>> {
+    let mut printed = text.lines();
+    match lines.iter().find(|&line| !printed.any(|other| other == line)) {
+        Some(missing) => Err(format!("the program did not print `{missing}`").into()),
+        None => Ok(()),
     }
 }
 
@@ -501,6 +520,7 @@ pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
     cases.extend(kernel_threads(&kernel));
     cases.extend(linux_programs(&kernel, &folder)?);
     cases.extend(same_as_here(&kernel, &folder)?);
+    cases.extend(exhaustion::cases(&kernel, &folder)?);
     cases.extend(interactive(&kernel, &folder)?);
     if let Some(filter) = &arguments.filter {
         cases.retain(|case| case.name.contains(filter.as_str()));

@@ -3,8 +3,8 @@
 use crate::cpu::trap::{self, TrapFrame, set_return_hook, unhandled_exception};
 use crate::cpu::vectors::{BREAKPOINT, DEBUG, PAGE_FAULT};
 use crate::layout::USER_END;
-use crate::mm::page_cache;
-use crate::rcu;
+use crate::oom::{self, Relief, Wanted};
+use crate::reclaim::reclaim;
 use crate::sched::{self, current, schedule, try_current};
 use crate::signal::deliver::before_user_mode;
 use crate::signal::info::{
@@ -20,8 +20,8 @@ use x86_64::registers::control::Cr2;
 const WRITE: u64 = 1 << 1;
 const FETCH: u64 = 1 << 4;
 
-/// Times that a page is tried again when there is no memory for it, with grace periods in between.
-const PATIENCE: u32 = 20;
+/// Times that a page is tried again with what the kernel gives back, before a process has to.
+const PATIENCE: u32 = 3;
 
 /// Takes the exceptions over.
 pub fn install() {
@@ -89,7 +89,8 @@ fn resolve(address: u64, access: Access) -> Result<(), Info> {
     let Some(mm) = try_current().and_then(|me| me.mm()) else {
         return Err(segv(SEGV_MAPERR));
     };
-    for _ in 0..PATIENCE {
+    let mut tries = 0;
+    loop {
         let result = mm.user().fault(&mm, address, access);
         match result {
             Ok(_) => return Ok(()),
@@ -97,15 +98,20 @@ fn resolve(address: u64, access: Access) -> Result<(), Info> {
             Err(FaultError::Object { .. }) => return Err(signal(Signal::BUS, BUS_ADRERR)),
             Err(
                 FaultError::OutOfFrames { .. } | FaultError::OutOfHeap { .. } | FaultError::Map(_),
-            ) => {
-                page_cache::shrink();
-                // What others have freed may come back after a grace period.
-                rcu::flush();
-                schedule();
-            }
+            ) => {}
             Err(_) => return Err(segv(SEGV_MAPERR)),
         }
+        let me = current();
+        // Whoever dies gives memory back, and needs none.
+        if me.parts().is_killed() {
+            return Err(Info::kernel(Signal::KILL));
+        }
+        tries += 1;
+        reclaim();
+        if tries > PATIENCE && oom::relieve(&me, Wanted::Page(address)) == Relief::None {
+            return Err(Info::kernel(Signal::KILL));
+        }
+        // Others give back what they have when they get on.
+        schedule();
     }
-    log::warn!("out of memory: task {} dies of it", current().pid());
-    Err(Info::kernel(Signal::KILL))
 }

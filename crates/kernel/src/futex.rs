@@ -41,6 +41,9 @@ const BUCKETS: usize = 256;
 
 static TABLE: [Mutex<Vec<Waiter>>; BUCKETS] = [const { Mutex::new(Vec::new()) }; BUCKETS];
 
+/// Waiters that are taken out of a bucket before the first of them is woken.
+const AT_ONCE: usize = 16;
+
 /// Any bit of a waiter's will do.
 pub const ANY: u32 = u32::MAX;
 
@@ -85,7 +88,7 @@ fn word(mm: &Mm<Os>, address: u64) -> Result<u32, Errno> {
 ///
 /// # Errors
 ///
-/// `EAGAIN` when it holds something else, `EFAULT`, `EINVAL` for an address that is no multiple of 4.
+/// `EAGAIN` when it holds something else, `EFAULT`, `EINVAL` for an address that is no multiple of 4, `ENOMEM`.
 pub fn wait(
     me: &Current,
     address: u64,
@@ -107,6 +110,7 @@ pub fn wait(
         if word(&mm, address)? != expected {
             return Err(Errno::AGAIN);
         }
+        bucket.try_reserve(1).map_err(|_| Errno::NOMEM)?;
         bucket.push(Waiter { key, bits, task: TaskRef::clone(me), woken: woken.clone() });
     }
     let no_queue: [&WaitQueue; 0] = [];
@@ -139,24 +143,34 @@ fn leave(woken: &Arc<AtomicBool>) -> bool {
 /// Wakes at most `count` who wait for the word at `address` with one of `bits`; returns how many.
 pub fn wake_at(mm: &Mm<Os>, address: u64, private: bool, count: usize, bits: u32) -> usize {
     let key = Key::of(mm, address, private);
-    let mut woken = Vec::new();
-    let mut bucket = TABLE[key.bucket()].lock();
-    let mut at = 0;
-    while at < bucket.len() && woken.len() < count {
-        if bucket[at].key == key && bucket[at].bits & bits != 0 {
-            // In the order of their coming.
-            let waiter = bucket.remove(at);
-            waiter.woken.store(true, Ordering::Release);
-            woken.push(waiter);
-        } else {
-            at += 1;
+    let mut woken = 0;
+    // In the order of their coming, and a few at a time: there is no list of them that would need memory, and no task is woken or let go
+    // with the lock held.
+    while woken < count {
+        let mut some = [const { None }; AT_ONCE];
+        let mut taken = 0;
+        let mut bucket = TABLE[key.bucket()].lock();
+        let mut at = 0;
+        while at < bucket.len() && taken < AT_ONCE.min(count - woken) {
+            if bucket[at].key == key && bucket[at].bits & bits != 0 {
+                let waiter = bucket.remove(at);
+                waiter.woken.store(true, Ordering::Release);
+                some[taken] = Some(waiter);
+                taken += 1;
+            } else {
+                at += 1;
+            }
+        }
+        drop(bucket);
+        some.into_iter().flatten().for_each(|waiter| {
+            wake(&waiter.task);
+        });
+        woken += taken;
+        if taken < AT_ONCE {
+            break;
         }
     }
-    drop(bucket);
-    for waiter in &woken {
-        wake(&waiter.task);
-    }
-    woken.len()
+    woken
 }
 
 /// Wakes at most `count` who wait for the word at `from`, and lets at most `move_count` of the others wait for the
@@ -164,7 +178,7 @@ pub fn wake_at(mm: &Mm<Os>, address: u64, private: bool, count: usize, bits: u32
 ///
 /// # Errors
 ///
-/// `EAGAIN` when the word at `from` does not hold `expected`, `EFAULT`.
+/// `EAGAIN` when the word at `from` does not hold `expected`, `EFAULT`, `ENOMEM`.
 pub fn requeue(
     mm: &Mm<Os>,
     (from, to): (u64, u64),
@@ -193,6 +207,10 @@ pub fn requeue(
     let (mut at, mut moved) = (0, 0);
     while at < source.len() && moved < move_count {
         if source[at].key == from {
+            if target.try_reserve(1).is_err() {
+                // Those that have been moved are told of; the others stay where they are.
+                return if woken + moved > 0 { Ok(woken + moved) } else { Err(Errno::NOMEM) };
+            }
             let mut waiter = source.remove(at);
             waiter.key = to;
             target.push(waiter);

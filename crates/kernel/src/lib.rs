@@ -9,7 +9,7 @@
 //! - [`boot`]: all of the above, brought up in order
 //! - [`os`], [`scheme`], [`rcu`]: the PGD crates, plugged in
 //! - [`task`], [`sched`]: tasks, and how they share processors
-//! - [`fault`], [`signal`], [`futex`], [`terminal`], [`procfs`]: what programs meet
+//! - [`fault`], [`oom`], [`reclaim`], [`signal`], [`futex`], [`terminal`], [`procfs`]: what programs meet
 //! - [`syscall`]: what programs ask for
 //! - [`selftest`]: what `test=` on the command line runs
 //! - `storm`, with the feature of that name: processes and a growing kernel at once, for `cargo xtask boot-storm`
@@ -27,10 +27,12 @@ pub mod file_tree;
 pub mod futex;
 pub mod layout;
 pub mod mm;
+pub mod oom;
 pub mod os;
 pub mod procfs;
 pub mod random;
 pub mod rcu;
+pub mod reclaim;
 pub mod report;
 pub mod sched;
 pub mod scheme;

@@ -2,7 +2,8 @@
 
 use crate::cpu::{clock, smp};
 use crate::layout::PAGE_SIZE;
-use crate::mm::{frames, heap};
+use crate::mm::resident::Resident;
+use crate::mm::{frames, heap, page_cache, vmalloc};
 use crate::os::tasks;
 use crate::rcu;
 use crate::sched::{self, WaitQueue, try_current};
@@ -73,6 +74,7 @@ fn describe(task: &Task) -> Process {
         children_user_time: data.children_runtime.load(Ordering::Relaxed),
         start_time: data.started,
         virtual_size: task.mm().map_or(0, |mm| mm.user().vmas().mapped_bytes()),
+        resident: task.mm().map_or(0, |mm| Resident::of(&mm).pages * PAGE_SIZE),
         processor: parts.sched.cpu() as u32,
         pending: parts.signals.pending.set().with(data.pending.set()).0,
         blocked: parts.signals.blocked().0,
@@ -90,7 +92,8 @@ impl ProcSource<WaitQueue> for Proc {
     fn pids(&self) -> Vec<u32> {
         let mut pids = Vec::new();
         tasks().pids().for_each(&rcu::read_lock(), &mut |task| {
-            if task.is_leader() {
+            // Without memory for more, the list ends.
+            if task.is_leader() && pids.try_reserve(1).is_ok() {
                 pids.push(task.pid().get());
             }
         });
@@ -105,11 +108,18 @@ impl ProcSource<WaitQueue> for Proc {
 
     fn command_line(&self, pid: u32) -> Vec<u8> {
         let leader = leader(pid).filter(|leader| leader.process().exit_status().is_none());
-        leader.map_or(Vec::new(), |leader| leader.parts().memory().arguments.clone())
+        let Some(leader) = leader else { return Vec::new() };
+        let memory = leader.parts().memory();
+        let mut arguments = Vec::new();
+        if arguments.try_reserve_exact(memory.arguments.len()).is_ok() {
+            arguments.extend_from_slice(&memory.arguments);
+        }
+        arguments
     }
 
     fn executable(&self, pid: u32) -> Option<Vec<u8>> {
-        let path = leader(pid)?.parts().memory().executable.clone();
+        let memory = leader(pid)?.parts().memory();
+        let path = memory.executable.to_vec();
         (!path.is_empty()).then_some(path)
     }
 
@@ -129,7 +139,11 @@ impl ProcSource<WaitQueue> for Proc {
         let memory = leader.parts().memory();
         let heap = *memory.heap.lock();
         let space = mm.user();
-        let mappings = space.vmas().iter().map(|vma| {
+        let mut all = Vec::new();
+        if all.try_reserve_exact(space.vmas().len()).is_err() {
+            return all;
+        }
+        all.extend(space.vmas().iter().map(|vma| {
             let prot = vma.prot();
             let (name, offset): (&[u8], u64) = match vma.backing() {
                 Backing::Object { offset, .. } => (&memory.executable, *offset),
@@ -147,8 +161,8 @@ impl ProcSource<WaitQueue> for Proc {
                 offset,
                 name: name.to_vec(),
             }
-        });
-        mappings.collect()
+        }));
+        all
     }
 
     fn system(&self) -> System {
@@ -173,8 +187,10 @@ impl ProcSource<WaitQueue> for Proc {
             memory: Memory {
                 total: stats.total as u64 * PAGE_SIZE,
                 free: stats.free as u64 * PAGE_SIZE,
-                files: 0,
-                kernel: heap::allocated() as u64,
+                cached: page_cache::len() as u64 * PAGE_SIZE,
+                heap: heap::frames() as u64 * PAGE_SIZE,
+                allocated: heap::allocated() as u64,
+                vmalloc: vmalloc::pages() as u64 * PAGE_SIZE,
             },
             cpus: alloc::vec![CpuTimes::default(); smp::online().count()],
             cpu_vendor: vendor.map_or(String::new(), |vendor| vendor.as_str().into()),

@@ -75,6 +75,15 @@ impl<Q: WaitQueue> FdTable<Q> {
         Ok(Self { table: Mutex::new(Table { slots, lowest, limit }) })
     }
 
+    /// Returns the number of descriptors that are open, and of the bytes that wait in what they refer to to be read.
+    #[must_use]
+    pub fn holding(&self) -> (u64, u64) {
+        let table = self.table.lock();
+        let files = table.slots.iter().flatten().map(|slot| &slot.file);
+        let waiting = |file: &Arc<OpenFile<Q>>| file.waiting() as u64;
+        files.fold((0, 0), |(count, bytes), file| (count + 1, bytes + waiting(file)))
+    }
+
     /// Returns the description behind `fd`.
     ///
     /// # Errors

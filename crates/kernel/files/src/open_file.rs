@@ -519,6 +519,14 @@ impl<Q: WaitQueue> OpenFile<Q> {
         }
     }
 
+    /// Returns the bytes that wait in the kernel to be read, other than a file's.
+    pub(crate) fn waiting(&self) -> usize {
+        match &self.object {
+            Object::Stream(stream) => stream.available().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
     /// Returns what `/proc/<pid>/fd/<n>` shows: the path, or a description such as `pipe:[7]`.
     ///
     /// # Errors

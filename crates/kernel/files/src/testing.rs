@@ -144,7 +144,14 @@ impl ProcSource<Bell> for Arc<Machine> {
             version: "#1 SMP".into(),
             hostname: b"host".to_vec(),
             uptime: 12_345_678_901,
-            memory: Memory { total: 64 << 20, free: 32 << 20, files: 1 << 20, kernel: 2 << 20 },
+            memory: Memory {
+                total: 64 << 20,
+                free: 32 << 20,
+                cached: 1 << 20,
+                heap: 3 << 20,
+                allocated: 2 << 20,
+                vmalloc: 64 << 10,
+            },
             cpus: vec![
                 crate::proc::CpuTimes {
                     user: 1_000_000_000,

@@ -8,15 +8,15 @@
 
 #[cfg(feature = "storm")]
 use super::poison;
-use crate::cpu::MAX_CPUS;
 use crate::cpu::area::cpu_index;
 use crate::cpu::local::{CpuLocal, Padded};
+use crate::cpu::{MAX_CPUS, ipi, smp};
 use crate::layout::{PAGE_SHIFT, PAGE_SIZE, phys_to_virt};
 use crate::sync::IrqMutex;
 use buddy::{Buddy, Link};
 use core::cell::RefCell;
 use handover::ranges::Range;
-use kernel_sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+use kernel_sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 use spin::Once;
 use thiserror::Error;
 
@@ -126,6 +126,7 @@ pub unsafe fn give(range: Range) {
     let mut buddy = BUDDY.lock();
     let buddy = buddy.as_mut().expect("installed before it is given frames");
     buddy.add(frames).expect("the memory map's ranges are disjoint");
+    note(buddy);
 }
 
 fn count(frame: Frame) -> &'static AtomicU32 {
@@ -136,8 +137,8 @@ fn count(frame: Frame) -> &'static AtomicU32 {
 ///
 /// # Errors
 ///
-/// [`OutOfFrames`] when neither this processor's cache nor the buddy allocator has one. Frames in
-/// other processors' caches do not help: at most [`CACHE`] each.
+/// [`OutOfFrames`] when neither this processor's cache nor the buddy allocator has one beside its reserve. Frames in
+/// other processors' caches do not help, at most [`CACHE`] each, until they are drained.
 pub fn alloc() -> Result<Frame, OutOfFrames> {
     #[cfg(feature = "storm")]
     if let Some(chosen) = poison::next() {
@@ -214,7 +215,7 @@ fn free(frame: Frame) {
     CACHES.with(|cache| {
         let mut cache = cache.borrow_mut();
         if cache.len == CACHE {
-            spill(&mut cache);
+            spill(&mut cache, BATCH);
         }
         let top = cache.len;
         cache.frames[top] = frame;
@@ -223,12 +224,50 @@ fn free(frame: Frame) {
     });
 }
 
-/// Frames that single ones are not taken from: one in 32.
+/// Frames that programs are not given: one in 32, and no fewer than a MiB.
 ///
-/// They are for blocks, that is, for the heap. Programs use single frames, for pages, tables and kernel stacks,
-/// and are told when there are none; the kernel's own data structures mostly cannot do without.
-fn reserve() -> usize {
-    total() / 32
+/// They are for the heap. Programs use single frames, for pages, tables and kernel stacks, and large allocations, and are told when
+/// there are none; the kernel's own data structures mostly cannot do without.
+#[must_use]
+pub fn reserve() -> usize {
+    (total() / 32).max(256)
+}
+
+/// What there is, as of the last change: one of the constants below.
+static SCARCITY: AtomicU8 = AtomicU8::new(PLENTY);
+
+const PLENTY: u8 = 0;
+/// Programs get no more.
+const RESERVED: u8 = 1;
+/// The heap has taken a quarter of the reserve.
+const SCARCE: u8 = 2;
+
+/// Publishes how much of the frames `buddy` has is free. With its lock held.
+fn note(buddy: &Buddy<'_>) {
+    let (free, reserve) = (buddy.free_frames(), reserve());
+    let scarcity = if free >= reserve + BATCH {
+        PLENTY
+    } else if free >= reserve / 4 * 3 {
+        RESERVED
+    } else {
+        SCARCE
+    };
+    if SCARCITY.load(Ordering::Relaxed) != scarcity {
+        SCARCITY.store(scarcity, Ordering::Relaxed);
+    }
+}
+
+/// Tells whether programs get no frames at the moment.
+#[must_use]
+pub fn is_tight_for_programs() -> bool {
+    SCARCITY.load(Ordering::Relaxed) >= RESERVED
+}
+
+/// Tells whether the kernel itself has little left.
+#[inline]
+#[must_use]
+pub fn is_scarce() -> bool {
+    SCARCITY.load(Ordering::Relaxed) >= SCARCE
 }
 
 fn refill(cache: &mut Cache) -> Result<(), OutOfFrames> {
@@ -249,18 +288,32 @@ fn refill(cache: &mut Cache) -> Result<(), OutOfFrames> {
             None => break,
         }
     }
+    note(buddy);
     Ok(())
 }
 
-fn spill(cache: &mut Cache) {
+/// Gives the `count` frames back that were used least recently: the others are likely to be in the processor's cache.
+fn spill(cache: &mut Cache, count: usize) {
     let mut buddy = BUDDY.lock();
     let buddy = buddy.as_mut().expect("frames that come back were taken from it");
-    for frame in &cache.frames[..BATCH] {
+    for frame in &cache.frames[..count] {
         buddy.free(frame.0 as usize, 0).expect("the users' count excludes freeing twice");
     }
-    // The most recently used ones stay: they are likely to be in the processor's cache.
-    cache.frames.copy_within(BATCH.., 0);
-    cache.len -= BATCH;
+    cache.frames.copy_within(count..cache.len, 0);
+    cache.len -= count;
+    note(buddy);
+}
+
+/// Empties the caches of all processors: for when there are no other frames. Where no lock is held.
+pub fn drain() {
+    ipi::call_on(smp::online(), &|cpu| {
+        CACHES.with(|cache| {
+            let mut cache = cache.borrow_mut();
+            let len = cache.len;
+            spill(&mut cache, len);
+            CACHED[cpu].0.store(0, Ordering::Relaxed);
+        });
+    });
 }
 
 /// Takes 2^`order` frames in a row, aligned to their size, with whatever they contain. The first
@@ -274,6 +327,7 @@ pub fn alloc_block(order: u8) -> Result<Frame, OutOfFrames> {
     let buddy = buddy.as_mut().ok_or(OutOfFrames { order, free: 0 })?;
     let free = buddy.free_frames();
     let number = buddy.alloc(order).ok_or(OutOfFrames { order, free })?;
+    note(buddy);
     let frame = Frame(number as u32);
     #[cfg(feature = "storm")]
     (frame.0..frame.0 + (1 << order)).for_each(|frame| poison::check(Frame(frame).address()));
@@ -292,6 +346,7 @@ pub fn free_block(frame: Frame, order: u8) {
     let mut buddy = BUDDY.lock();
     let buddy = buddy.as_mut().expect("blocks that come back were taken from it");
     buddy.free(frame.0 as usize, order).expect("the users' count excludes freeing twice");
+    note(buddy);
 }
 
 /// Returns the number of frames the allocator was given.

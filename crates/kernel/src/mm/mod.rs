@@ -11,5 +11,6 @@ pub mod page_frames;
 #[cfg(feature = "storm")]
 pub mod poison;
 pub mod pte;
+pub mod resident;
 pub mod user;
 pub mod vmalloc;

@@ -15,6 +15,9 @@ use alloc::vec::Vec;
 use kernel_sync::atomic::{AtomicUsize, Ordering};
 use thiserror::Error;
 
+/// How often a task looks by itself that has found no place on a queue, in nanoseconds.
+const LOOK: u64 = 10_000_000;
+
 /// Tasks that wait for the same thing.
 pub struct WaitQueue {
     waiters: IrqMutex<Vec<TaskRef>>,
@@ -61,10 +64,15 @@ impl WaitQueue {
         }
     }
 
-    fn enter(&self, task: TaskRef) {
+    /// Puts `task` on the queue; false when there is no memory for that.
+    fn enter(&self, task: TaskRef) -> bool {
         let mut waiters = self.waiters.lock();
-        waiters.push(task);
-        self.len.fetch_add(1, Ordering::Relaxed);
+        let has_room = waiters.try_reserve(1).is_ok();
+        if has_room {
+            waiters.push(task);
+            self.len.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
     }
 
     fn leave(&self, task: &TaskRef) {
@@ -107,7 +115,8 @@ pub enum Woken {
 
 /// Sleeps until `ready` has an answer; it is asked at once, and whenever one of `queues` wakes.
 ///
-/// `deadline` is in nanoseconds since boot. `ready` does not sleep and touches no user memory.
+/// `deadline` is in nanoseconds since boot. `ready` does not sleep and touches no user memory. Where there is no memory for a place on a queue,
+/// it is asked every now and then.
 ///
 /// # Errors
 ///
@@ -122,10 +131,14 @@ pub fn sleep_until<T>(
         return Ok(answer);
     }
     let me = current();
+    let mut looks = None;
     for queue in queues {
-        queue.enter(me.clone());
+        if !queue.enter(me.clone()) {
+            looks = Some(clock::now() + LOOK);
+        }
     }
-    let wake_up = deadline.map(|deadline| WakeUp::at(deadline, me.clone()));
+    let wake_at = deadline.into_iter().chain(looks).min();
+    let mut wake_up = wake_at.map(|at| WakeUp::at(at, me.clone()));
     let state = match patience {
         Patience::UntilSignal => State::Interruptible,
         Patience::UntilKilled => State::Killable,
@@ -148,6 +161,10 @@ pub fn sleep_until<T>(
             break Err(Woken::Deadline);
         }
         schedule();
+        if looks.is_some() {
+            drop(wake_up.take());
+            wake_up = Some(WakeUp::at(clock::now() + LOOK, me.clone()));
+        }
     };
     me.parts().sched.stay_awake();
     drop(wake_up);

@@ -130,7 +130,7 @@ pub(super) fn come_and_go(_machine: &Machine) -> Verdict {
     settle();
     let after = frames::stats();
     // Each processor may have kept none before and all that it may now.
-    let kept = stack::FRAMES_KEPT * smp::online().count();
+    let kept = stack::most_frames_kept();
     ensure!(after.free + kept >= before.free, "{before:?} became {after:?}");
     let mut listed = 0;
     tasks().pids().for_each(&rcu::read_lock(), &mut |_| listed += 1);

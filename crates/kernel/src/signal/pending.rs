@@ -5,12 +5,21 @@ use super::numbers::{Signal, SignalSet};
 use alloc::vec::Vec;
 use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicU64, Ordering};
+use thiserror::Error;
 
 /// First signal of which several are kept (`SIGRTMIN`).
 const FIRST_QUEUED: u8 = 32;
 
-/// Signals kept at most, so that senders cannot fill the heap (`RLIMIT_SIGPENDING`).
+/// Signals from [`FIRST_QUEUED`] on that are kept at most, so that senders cannot fill the heap.
 const LIMIT: usize = 1024;
+
+/// No more of these are taken. The signals below [`FIRST_QUEUED`] always are: SIGKILL is one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{waiting} signals wait, and there is no place for one more")]
+pub struct Full {
+    /// Signals that wait.
+    pub waiting: usize,
+}
 
 /// Signals that wait, of a thread or of a process.
 #[derive(Debug, Default)]
@@ -35,14 +44,28 @@ impl Pending {
     }
 
     /// Adds a signal. Of one that waits already there is no second, unless it is a real-time signal.
-    pub fn add(&self, info: Info) {
+    ///
+    /// # Errors
+    ///
+    /// [`Full`], for real-time signals.
+    pub fn add(&self, info: Info) -> Result<(), Full> {
         let mut infos = self.infos.lock();
-        let waits = self.set().contains(info.signal);
-        if (waits && info.signal.number() < FIRST_QUEUED) || infos.len() >= LIMIT {
-            return;
+        let waiting = infos.len();
+        if info.signal.number() < FIRST_QUEUED {
+            if self.set().contains(info.signal) {
+                return Ok(());
+            }
+        } else {
+            let full = Full { waiting };
+            if waiting >= LIMIT {
+                return Err(full);
+            }
+            // Room for all others, too: those need no memory that there may not be.
+            infos.try_reserve(usize::from(FIRST_QUEUED)).map_err(|_| full)?;
         }
         infos.push(info);
         self.publish(&infos);
+        Ok(())
     }
 
     /// Takes the next signal that is not in `blocked`.

@@ -3,6 +3,7 @@
 use super::action::Action;
 use super::info::Info;
 use super::numbers::{Signal, SignalSet};
+use super::pending::Full;
 use super::stop;
 use crate::os::tasks;
 use crate::rcu;
@@ -10,7 +11,6 @@ use crate::sched::{Current, State, wake_if};
 use crate::task::process::{for_each_thread, leader_of};
 use crate::task::publication::without_publications;
 use crate::task::{Task, TaskRef};
-use alloc::vec::Vec;
 use files::Errno;
 use kernel_sync::atomic::Ordering;
 use kernel_task::task::TaskKind;
@@ -54,20 +54,39 @@ fn notify(thread: &TaskRef, signal: Signal) -> bool {
     takes
 }
 
-/// Sends a signal to one thread.
+/// Sends a signal to one thread. That a real-time signal finds too many waiting is for those to know who queue them.
 pub fn to_thread(target: &TaskRef, info: Info) {
+    let _ = queue_to_thread(target, info);
+}
+
+/// Sends a signal to one thread.
+///
+/// # Errors
+///
+/// [`Full`].
+pub fn queue_to_thread(target: &TaskRef, info: Info) -> Result<(), Full> {
     if prepare(target, info.signal) {
-        target.parts().signals.pending.add(info);
+        target.parts().signals.pending.add(info)?;
         notify(target, info.signal);
     }
+    Ok(())
+}
+
+/// Sends a signal to the process of `target`, for whichever thread takes it, as [`to_thread`] does.
+pub fn to_process(target: &TaskRef, info: Info) {
+    let _ = queue_to_process(target, info);
 }
 
 /// Sends a signal to the process of `target`, for whichever thread takes it.
-pub fn to_process(target: &TaskRef, info: Info) {
+///
+/// # Errors
+///
+/// [`Full`].
+pub fn queue_to_process(target: &TaskRef, info: Info) -> Result<(), Full> {
     if !prepare(target, info.signal) {
-        return;
+        return Ok(());
     }
-    target.parts().process.pending.add(info);
+    target.parts().process.pending.add(info)?;
     // A fatal one is everybody's business; of the others, one thread takes it.
     let mut taken = false;
     for_each_thread(target, |thread| {
@@ -75,6 +94,7 @@ pub fn to_process(target: &TaskRef, info: Info) {
             taken |= notify(thread, info.signal);
         }
     });
+    Ok(())
 }
 
 /// Sends a signal to every process of group `group`.
@@ -93,16 +113,19 @@ pub fn to_group(group: u32, info: Info) -> Result<(), Errno> {
 /// [`Errno::SRCH`] when none does.
 pub fn to_all(info: Info, fits: impl Fn(&Task) -> bool) -> Result<(), Errno> {
     without_publications(|| {
-        let mut targets = Vec::new();
+        let mut result = Err(Errno::SRCH);
+        // One by one, without a list of them: this must not fail for want of memory.
         tasks().pids().for_each(&rcu::read_lock(), &mut |task| {
-            if task.is_leader() && task.kind() == TaskKind::User && fits(task) {
-                targets.extend(leader_of(task.pid()));
+            if task.is_leader()
+                && task.kind() == TaskKind::User
+                && fits(task)
+                && let Some(target) = leader_of(task.pid())
+            {
+                to_process(&target, info);
+                result = Ok(());
             }
         });
-        for target in &targets {
-            to_process(target, info);
-        }
-        if targets.is_empty() { Err(Errno::SRCH) } else { Ok(()) }
+        result
     })
 }
 
@@ -117,5 +140,6 @@ pub fn force(me: &Current, info: Info) {
         parts.handlers().set(info.signal, Action::new());
         parts.signals.set_blocked(blocked.without(set));
     }
-    parts.signals.pending.add(info);
+    // Exceptions are no real-time signals, and those alone can be too many.
+    let _ = parts.signals.pending.add(info);
 }

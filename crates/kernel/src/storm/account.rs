@@ -17,7 +17,7 @@ use mm_generic::arch::ArchPgd;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Account {
     free: usize,
-    /// Taken by the heap, which never shrinks.
+    /// Taken by the heap.
     heap: usize,
     /// Pages and tables of the vmalloc area, where stacks of dead tasks are kept.
     vmalloc: usize,

@@ -1,8 +1,9 @@
 //! Descriptors and what goes through them: read, write, lseek, dup, pipe, fcntl, ioctl.
 
-use super::user::buffer;
+use super::user::{buffer, list};
 use super::{Answer, Call, Failure};
 use crate::cpu::clock;
+use crate::mm::frames;
 use crate::mm::user::{self, copy_from_user, copy_to_user, read_u32, read_u64};
 use crate::sched::{Current, Patience, Woken, sleep_until};
 use crate::signal::action::Action;
@@ -19,6 +20,14 @@ use kernel_sync::atomic::Ordering;
 /// Bytes that go through the kernel at once. More than PIPE_BUF, so that what has to be written in one
 /// piece is.
 const CHUNK: usize = 64 * 1024;
+
+/// The same while memory is scarce, when no large buffer is to be had.
+const SMALL_CHUNK: usize = 4 * 1024 - 96;
+
+/// Returns how many bytes go through the kernel at once now.
+fn chunk() -> usize {
+    if frames::is_scarce() { SMALL_CHUNK } else { CHUNK }
+}
 
 /// Longest vector of `readv` and the like.
 const IOV_MAX: u64 = 1024;
@@ -126,7 +135,7 @@ fn pieces(address: u64, count: u64) -> Result<alloc::vec::Vec<Piece>, Failure> {
     if count > IOV_MAX {
         return Err(Errno::INVAL.into());
     }
-    let mut all = alloc::vec::Vec::new();
+    let mut all = list(count as usize)?;
     for n in 0..count {
         let at = address.wrapping_add(16 * n);
         let (address, len) = (read_u64(at)?, read_u64(at.wrapping_add(8))?);
@@ -156,7 +165,7 @@ fn read_pieces(call: &Call<'_>, pieces: &[Piece], at: At) -> Answer {
     for piece in pieces {
         let mut done = 0;
         while done < piece.len {
-            let mut len = (piece.len - done).min(CHUNK);
+            let mut len = (piece.len - done).min(chunk());
             let to = piece.address.wrapping_add(done as u64);
             if matches!(at, At::Offset) && file.queue().is_some() {
                 // What is taken out of a pipe or a terminal cannot be put back.
@@ -202,7 +211,7 @@ fn write_pieces(call: &Call<'_>, pieces: &[Piece], at: At) -> Answer {
     for piece in pieces {
         let mut done = 0;
         while done < piece.len {
-            let len = (piece.len - done).min(CHUNK);
+            let len = (piece.len - done).min(chunk());
             let mut bytes = buffer(len)?;
             let copied = copy_from_user(&mut bytes, piece.address.wrapping_add(done as u64));
             let result = match (copied, at) {
@@ -282,7 +291,7 @@ pub(super) fn sendfile(call: &Call<'_>) -> Answer {
     let count = call.arg(3).min(i64::MAX as u64) as usize;
     let mut total = 0;
     while total < count {
-        let mut bytes = buffer((count - total).min(CHUNK))?;
+        let mut bytes = buffer((count - total).min(chunk()))?;
         let read = match offset {
             Some(offset) => from.read_at(offset, &mut bytes)?,
             None => read_some(&call.me, &from, &mut bytes)?,
@@ -484,7 +493,7 @@ pub(super) fn ioctl(call: &Call<'_>) -> Answer {
 
 pub(super) fn getdents64(call: &Call<'_>) -> Answer {
     let file = file(call, call.fd(0))?;
-    let mut entries = buffer((call.arg(2) as usize).min(CHUNK))?;
+    let mut entries = buffer((call.arg(2) as usize).min(chunk()))?;
     let len = file.read_directory(&mut entries)?;
     copy_to_user(call.arg(1), &entries[..len])?;
     Ok(len as u64)

@@ -225,15 +225,13 @@ pub(super) fn madvise(call: &Call<'_>) -> Answer {
         return Ok(0);
     }
     // Mapped anew over themselves, the parts come back as they were at first.
-    let parts: alloc::vec::Vec<_> = space
-        .vmas()
-        .iter()
-        .filter(|vma| vma.start() < range.end && range.start < vma.end())
-        .filter(|vma| !vma.flags().contains(VmaFlags::SHARED))
-        .cloned()
-        .collect();
-    for vma in parts {
-        let part = vma.start().max(range.start)..vma.end().min(range.end);
+    let mut at = range.start;
+    while let Some(vma) = space.vmas().find(at).filter(|_| at < range.end) {
+        let part = at..vma.end().min(range.end);
+        at = part.end;
+        if vma.flags().contains(VmaFlags::SHARED) {
+            continue;
+        }
         let backing = match vma.backing() {
             Backing::Anonymous => Backing::Anonymous,
             Backing::Object { object, offset, len } => {

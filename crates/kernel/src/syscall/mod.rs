@@ -10,6 +10,7 @@ mod memory;
 mod path;
 mod poll;
 mod process;
+mod scarcity;
 mod signals;
 mod sync;
 mod table;

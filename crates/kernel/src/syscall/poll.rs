@@ -46,16 +46,20 @@ fn wait(
     watched: &[Watched],
     deadline: Option<u64>,
 ) -> Result<Vec<Ready>, Failure> {
-    let look = || -> Vec<Ready> { watched.iter().map(Watched::ready).collect() };
-    let queues: Vec<&WaitQueue> =
-        watched.iter().filter_map(|one| one.file.as_ref()?.queue()).collect();
-    let result = sleep_until(&queues, Patience::UntilSignal, deadline, || {
-        let ready = look();
-        ready.iter().any(|ready| !ready.is_empty()).then_some(ready)
-    });
-    match result {
-        Ok(ready) => Ok(ready),
-        Err(Woken::Deadline) => Ok(look()),
+    let mut ready = user::list(watched.len())?;
+    let mut look = || {
+        ready.clear();
+        ready.extend(watched.iter().map(Watched::ready));
+        ready.iter().any(|ready: &Ready| !ready.is_empty()).then_some(())
+    };
+    let mut queues: Vec<&WaitQueue> = user::list(watched.len())?;
+    queues.extend(watched.iter().filter_map(|one| one.file.as_ref()?.queue()));
+    match sleep_until(&queues, Patience::UntilSignal, deadline, &mut look) {
+        Ok(()) => Ok(ready),
+        Err(Woken::Deadline) => {
+            look();
+            Ok(ready)
+        }
         Err(Woken::Signal) => Err(match deadline {
             None => Failure::InterruptedByHandler,
             Some(deadline) => call.interrupted_before(deadline),
@@ -71,7 +75,7 @@ fn poll_entries(call: &Call<'_>, deadline: Option<u64>) -> Answer {
     if count > MAX {
         return Err(Errno::INVAL.into());
     }
-    let mut watched = Vec::new();
+    let mut watched = user::list(count as usize)?;
     for n in 0..count {
         let (fd, events) = poll_entry(address.wrapping_add(SIZE * n))?;
         watched.push(Watched::new(call, fd, Ready::from_bits_retain(u32::from(events))));
@@ -129,7 +133,8 @@ pub(super) fn ppoll(call: &Call<'_>) -> Answer {
 
 /// Reads one of select's sets.
 fn read_set(address: u64, words: usize) -> Result<Vec<u64>, Failure> {
-    let mut set = alloc::vec![0; words];
+    let mut set = user::list(words)?;
+    set.resize(words, 0);
     if address != 0 {
         for (n, word) in set.iter_mut().enumerate() {
             let mut bytes = [0; 8];
@@ -155,15 +160,18 @@ fn select_sets(call: &Call<'_>, deadline: Option<u64>) -> Answer {
     for address in addresses {
         sets.push(read_set(address, words)?);
     }
-    let mut watched = Vec::new();
-    let mut asked = Vec::new();
+    let asked_for = |fd: &usize| sets.iter().any(|set| set[fd / 64] >> (fd % 64) & 1 != 0);
+    let most = (0..count).filter(asked_for).count();
+    let mut watched = user::list(most)?;
+    let mut asked = user::list(most)?;
     for fd in 0..count {
         let wants = |set: &Vec<u64>| set[fd / 64] >> (fd % 64) & 1 != 0;
-        let kinds: Vec<usize> = (0..3).filter(|&kind| wants(&sets[kind])).collect();
-        if kinds.is_empty() {
+        let kinds: [bool; 3] = core::array::from_fn(|kind| wants(&sets[kind]));
+        if kinds == [false; 3] {
             continue;
         }
-        let events = kinds.iter().fold(Ready::empty(), |all, &kind| all | KINDS[kind]);
+        let events = KINDS.iter().zip(kinds).filter(|(_, wanted)| *wanted);
+        let events = events.fold(Ready::empty(), |all, (&kind, _)| all | kind);
         let one = Watched::new(call, fd as i32, events);
         if one.invalid {
             return Err(Errno::BADF.into());
@@ -173,17 +181,18 @@ fn select_sets(call: &Call<'_>, deadline: Option<u64>) -> Answer {
         asked.push((fd, kinds));
     }
     let ready = wait(call, &watched, deadline)?;
-    let mut answers = alloc::vec![alloc::vec![0_u64; words]; 3];
+    // The answers take the place of the questions.
+    sets.iter_mut().for_each(|set| set.fill(0));
     let mut total = 0;
     for ((fd, kinds), ready) in asked.iter().zip(ready) {
-        for &kind in kinds {
-            if ready.intersects(KINDS[kind]) {
-                answers[kind][fd / 64] |= 1 << (fd % 64);
+        for kind in 0..3 {
+            if kinds[kind] && ready.intersects(KINDS[kind]) {
+                sets[kind][fd / 64] |= 1 << (fd % 64);
                 total += 1;
             }
         }
     }
-    for (address, answer) in addresses.into_iter().zip(answers) {
+    for (address, answer) in addresses.into_iter().zip(sets) {
         if address != 0 {
             for (n, word) in answer.into_iter().enumerate() {
                 copy_to_user(address.wrapping_add(8 * n as u64), &word.to_le_bytes())?;

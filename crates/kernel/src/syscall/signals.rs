@@ -278,7 +278,7 @@ pub(super) fn rt_sigqueueinfo(call: &Call<'_>) -> Answer {
     let info = info_of(call, call.arg(1), call.arg(2), call.arg(0))?;
     let task = task(call.arg(0))?;
     if let Some(info) = info {
-        send::to_process(&task, info);
+        send::queue_to_process(&task, info).map_err(|_| Errno::AGAIN)?;
     }
     Ok(0)
 }
@@ -291,7 +291,7 @@ pub(super) fn rt_tgsigqueueinfo(call: &Call<'_>) -> Answer {
         return Err(Errno::SRCH.into());
     }
     if let Some(info) = info {
-        send::to_thread(&task, info);
+        send::queue_to_thread(&task, info).map_err(|_| Errno::AGAIN)?;
     }
     Ok(0)
 }

@@ -1,8 +1,8 @@
 //! Which number is which call. Source: Linux's `arch/x86/entry/syscalls/syscall_64.tbl`.
 
 use super::{
-    Answer, Call, affinity, clone, epoll, ids, info, io, memory, path, poll, process, signals,
-    sync, timerfd, timers, times, unknown,
+    Answer, Call, affinity, clone, epoll, ids, info, io, memory, path, poll, process, scarcity,
+    signals, sync, timerfd, timers, times, unknown,
 };
 use crate::sched::schedule;
 use files::Errno;
@@ -10,6 +10,7 @@ use kernel_sync::atomic::Ordering;
 
 /// Answers system call `number`.
 pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
+    scarcity::check(&call, number)?;
     let a = |n| call.arg(n);
     let c = &call;
     match number {

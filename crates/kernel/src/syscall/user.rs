@@ -2,6 +2,7 @@
 
 use super::Failure;
 use crate::layout::PAGE_SIZE;
+use crate::mm::frames;
 use crate::mm::user::{copy_from_user, copy_to_user, read, read_u64};
 use alloc::vec::Vec;
 use files::Errno;
@@ -60,7 +61,12 @@ pub(super) fn strings(address: u64, max_string: usize) -> Result<Vec<Vec<u8>>, F
         if all.len() >= MAX || total > kernel_exec::stack::ARG_CEILING {
             return Err(Errno::TOOBIG.into());
         }
+        all.try_reserve(1).map_err(|_| Errno::NOMEM)?;
         all.push(string);
+        // Many short ones, of which each would be allowed what large ones are not.
+        if frames::is_scarce() {
+            return Err(Errno::NOMEM.into());
+        }
     }
     Ok(all)
 }
@@ -111,10 +117,16 @@ pub(super) fn put_pair(address: u64, first: u64, second: u64) -> Result<(), Fail
     Ok(copy_to_user(address, &bytes)?)
 }
 
+/// Makes an empty list with room for `len` things.
+pub(super) fn list<T>(len: usize) -> Result<Vec<T>, Errno> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(len).map_err(|_| Errno::NOMEM)?;
+    Ok(list)
+}
+
 /// Makes a buffer of `len` zeros.
 pub(super) fn buffer(len: usize) -> Result<Vec<u8>, Errno> {
-    let mut buffer = Vec::new();
-    buffer.try_reserve_exact(len).map_err(|_| Errno::NOMEM)?;
+    let mut buffer = list(len)?;
     buffer.resize(len, 0);
     Ok(buffer)
 }

@@ -7,6 +7,7 @@ use super::{FileParts, FsContext, TaskRef, name_of};
 use crate::cpu::trap::TrapFrame;
 use crate::file_tree::files;
 use crate::layout::{PAGE_SIZE, USER_END};
+use crate::oom::{Wanted, with_relief};
 use crate::os::{Os, init_mm, loaded_here};
 use crate::random;
 use crate::sched::{Current, Patience, sleep_until};
@@ -15,10 +16,10 @@ use crate::task::context::FxState;
 use ::files::{Errno, Inode};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use kernel_exec::elf::{Class, Machine, Target};
+use kernel_exec::elf::{Class, ElfError, Machine, Target};
 use kernel_exec::exec_mmap::exec_mmap;
 use kernel_exec::load::{Credentials, LoadError, LoadRequest, LoadedImage, Platform, load};
-use kernel_exec::stack::StackLimits;
+use kernel_exec::stack::{StackError, StackLimits};
 use kernel_sync::Mutex;
 use kernel_sync::atomic::Ordering;
 use mm_generic::user::{MMAP_MIN_ADDR, STACK_MAX};
@@ -63,8 +64,10 @@ pub struct Image {
 ///
 /// What `execve` returns.
 pub fn load_program(fs: &FsContext, program: &Program) -> Result<Image, Errno> {
+    // What is run, and which arguments go before those of the caller, of which `skipped` do not count.
     let mut path = program.path.clone();
-    let mut argv = program.argv.clone();
+    let mut before: Vec<Vec<u8>> = Vec::new();
+    let mut skipped = 0;
     for _ in 0..MAX_SCRIPTS {
         let directory = fs.directory.lock().clone();
         let inode = files().executable(&directory, &path)?;
@@ -72,18 +75,30 @@ pub fn load_program(fs: &FsContext, program: &Program) -> Result<Image, Errno> {
         let len = inode.read_at(0, &mut start)?;
         let Some((interpreter, argument)) = script_line(&start[..len]) else {
             let executable = files().canonical(&directory, &path)?;
-            return load_elf(&inode, &path, &argv, &program.envp, executable);
+            let rest = program.argv.get(skipped..).unwrap_or_default();
+            let argv = slices(&[&before, rest])?;
+            return load_elf(&inode, &path, &argv, &slices(&[&program.envp])?, executable);
         };
-        // argv[0] gives way to the interpreter, its argument, and the script's path.
-        let rest = argv.drain(..).skip(1);
+        // argv[0] gives way to the interpreter, its argument, and the script's path. These are short, and few.
+        let rest = before.drain(..).skip(1);
         let mut new = alloc::vec![interpreter.to_vec()];
         new.extend(argument.map(<[u8]>::to_vec));
         new.push(path);
         new.extend(rest);
-        argv = new;
+        before = new;
+        skipped = 1;
         path = interpreter.to_vec();
     }
     Err(Errno::LOOP)
+}
+
+/// Returns the strings of `lists`, one list behind the other.
+fn slices<'a>(lists: &[&'a [Vec<u8>]]) -> Result<Vec<&'a [u8]>, Errno> {
+    let mut all = Vec::new();
+    let len = lists.iter().map(|list| list.len()).sum();
+    all.try_reserve_exact(len).map_err(|_| Errno::NOMEM)?;
+    all.extend(lists.iter().flat_map(|list| list.iter()).map(Vec::as_slice));
+    Ok(all)
 }
 
 /// Splits a first line `#! interpreter argument`.
@@ -99,8 +114,8 @@ fn script_line(start: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
 fn load_elf(
     inode: &Arc<Inode>,
     path: &[u8],
-    argv: &[Vec<u8>],
-    envp: &[Vec<u8>],
+    argv: &[&[u8]],
+    envp: &[&[u8]],
     executable: Vec<u8>,
 ) -> Result<Image, Errno> {
     let target = Target {
@@ -109,16 +124,14 @@ fn load_elf(
         user: MMAP_MIN_ADDR..SEGMENTS_END,
         pie_base: PIE_BASE,
     };
-    let argv_bytes: Vec<&[u8]> = argv.iter().map(Vec::as_slice).collect();
-    let envp_bytes: Vec<&[u8]> = envp.iter().map(Vec::as_slice).collect();
     let mut seed = [0; 16];
     random::fill(&mut seed);
     let request = LoadRequest {
         target: &target,
         stack_top: USER_END,
         stack_limits: StackLimits::linux(STACK_MAX as usize),
-        argv: &argv_bytes,
-        envp: &envp_bytes,
+        argv,
+        envp,
         execfn: path,
         credentials: Credentials::default(),
         platform: Platform { name: b"x86_64", hwcap: hwcap(), clktck: CLOCK_TICKS },
@@ -136,14 +149,23 @@ fn load_elf(
     let loaded = load(init_mm(), &FileObject(inode.clone()), bytes, &request).map_err(|error| {
         log::debug!("execve: {error}");
         match error {
+            LoadError::Elf(ElfError::OutOfMemory { .. })
+            | LoadError::Stack(StackError::OutOfMemory { .. }) => Errno::NOMEM,
             LoadError::Elf(_) => Errno::NOEXEC,
             LoadError::Stack(_) => Errno::TOOBIG,
             _ => Errno::NOMEM,
         }
     })?;
-    let arguments = argv.iter().flat_map(|argument| argument.iter().copied().chain([0])).collect();
-    let heap = Heap { start: loaded.brk_start, end: loaded.brk_start };
-    Ok(Image { loaded, memory: MemoryData { heap: Mutex::new(heap), executable, arguments } })
+    let mut arguments = Vec::new();
+    let len = argv.iter().map(|argument| argument.len() + 1).sum();
+    arguments.try_reserve_exact(len).map_err(|_| Errno::NOMEM)?;
+    arguments.extend(argv.iter().flat_map(|argument| argument.iter().copied().chain([0])));
+    let memory = MemoryData {
+        heap: Mutex::new(Heap { start: loaded.brk_start, end: loaded.brk_start }),
+        executable: executable.into(),
+        arguments: Arc::new(arguments),
+    };
+    Ok(Image { loaded, memory })
 }
 
 /// EDX of CPUID leaf 1.
@@ -174,7 +196,7 @@ fn read_whole(inode: &Inode) -> Result<Vec<u8>, Errno> {
 /// What `execve` returns; the task goes on as before.
 pub fn execute(me: &Current, frame: &mut TrapFrame, program: &Program) -> Result<(), Errno> {
     let parts = me.parts();
-    let image = load_program(&parts.fs(), program)?;
+    let image = with_relief(me, Wanted::Exec, || load_program(&parts.fs(), program))?;
     end_other_threads(me)?;
     let Image { loaded, memory } = image;
     let (entry, sp) = (loaded.entry, loaded.sp);

@@ -1,7 +1,8 @@
 //! Making tasks: `fork`, `vfork`, `clone`, and threads of the kernel.
 
 use super::context::{FxState, Start, Thread};
-use super::limits::{self, INFINITY, Limits};
+use super::count;
+use super::limits::{self, Limits};
 use super::memory::MemoryData;
 use super::process::{ProcessData, data_of, leader_of};
 use super::publication::Publication;
@@ -10,6 +11,7 @@ use crate::cpu::area::cpu_index;
 use crate::cpu::mask::CpuMask;
 use crate::futex;
 use crate::mm::vmalloc::VmallocError;
+use crate::oom::{Wanted, with_relief};
 use crate::os::{Os, init_mm, tasks};
 use crate::rcu;
 use crate::sched::{Current, Patience, sleep_until, wake_new};
@@ -21,7 +23,7 @@ use crate::task::memory::FdTable;
 use alloc::sync::Arc;
 use files::Errno;
 use kernel_fork::args::CloneArgs;
-use kernel_fork::copy_process::{copy_process, first_process};
+use kernel_fork::copy_process::{RunnableTask, copy_process, first_process};
 use kernel_fork::error::ForkError;
 use kernel_fork::flags::CloneFlags;
 use kernel_fork::parts::ForkKernel;
@@ -44,10 +46,10 @@ pub enum CopyError {
     /// The table of open files could not be copied.
     #[error(transparent)]
     Files(#[from] Errno),
-    /// The parent may have no more processes.
-    #[error("the limit of {limit} processes is reached")]
+    /// There may be no more tasks.
+    #[error("the limit of {limit} tasks is reached")]
     Limit {
-        /// `RLIMIT_NPROC`.
+        /// `RLIMIT_NPROC` of the parent, or what memory allows.
         limit: u64,
     },
     /// The parent has no files: it is a kernel thread, or has exited.
@@ -95,8 +97,9 @@ impl ForkKernel for Os {
     fn copy_creds(parent: &Task, _args: &CloneArgs) -> Result<Limits, CopyError> {
         let limits = *parent.parts().process.limits.lock();
         let [limit, _] = limits.0[limits::NPROC];
-        if limit != INFINITY {
-            // Only who has a limit pays for the count.
+        let limit = limit.min(limits::most_tasks());
+        if count::reaches(limit) {
+            // Exactly, without those that have been waited for.
             let mut count = 0;
             tasks().pids().for_each(&rcu::read_lock(), &mut |task| {
                 count += u64::from(task.kind() == TaskKind::User);
@@ -247,6 +250,22 @@ pub fn fork(me: &Current, args: &CloneArgs) -> Result<Option<u32>, Errno> {
     if args.flags.intersects(unsupported) {
         return Err(Errno::INVAL);
     }
+    let Some(child) = with_relief(me, Wanted::Fork, || publish_child(me, args))? else {
+        return Ok(None);
+    };
+    let pid = child.pid().get();
+    let waits = args.flags.contains(CloneFlags::VFORK).then(|| TaskRef::clone(&child));
+    wake_new(child);
+    if let Some(child) = waits {
+        // A signal that kills ends the wait; the child goes on with the mm, of which it has a share.
+        let released = || child.has_released_mm().then_some(());
+        let _ = sleep_until(&[&child.parts().vfork_done], Patience::UntilKilled, None, released);
+    }
+    Ok(Some(pid))
+}
+
+/// Makes a child; `None` if a signal came first.
+fn publish_child(me: &Current, args: &CloneArgs) -> Result<Option<RunnableTask<Os>>, Errno> {
     let Some(publication) = Publication::begin(me.parts()) else { return Ok(None) };
     let child = copy_process(init_mm(), me, args, cpu_index());
     drop(publication);
@@ -257,15 +276,7 @@ pub fn fork(me: &Current, args: &CloneArgs) -> Result<Option<u32>, Errno> {
         ForkError::Parts(CopyError::Files(errno)) => errno,
         _ => Errno::NOMEM,
     })?;
-    let pid = child.pid().get();
-    let waits = args.flags.contains(CloneFlags::VFORK).then(|| TaskRef::clone(&child));
-    wake_new(child);
-    if let Some(child) = waits {
-        // A signal that kills ends the wait; the child goes on with the mm, of which it has a share.
-        let released = || child.has_released_mm().then_some(());
-        let _ = sleep_until(&[&child.parts().vfork_done], Patience::UntilKilled, None, released);
-    }
-    Ok(Some(pid))
+    Ok(Some(child))
 }
 
 /// Starts a thread of the kernel.

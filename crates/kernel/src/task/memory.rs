@@ -58,9 +58,9 @@ pub struct MemoryData {
     /// The heap.
     pub heap: Mutex<Heap>,
     /// Path of the executable, absolute.
-    pub executable: Vec<u8>,
-    /// The arguments, each ended by a NUL, as `/proc/<pid>/cmdline` shows them.
-    pub arguments: Vec<u8>,
+    pub executable: Arc<[u8]>,
+    /// The arguments, each ended by a NUL, as `/proc/<pid>/cmdline` shows them. They can be long, and copies share them.
+    pub arguments: Arc<Vec<u8>>,
 }
 
 impl MemoryData {

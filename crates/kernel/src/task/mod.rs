@@ -1,6 +1,7 @@
 //! Tasks: what this kernel adds to those of `kernel-task`.
 
 pub mod context;
+mod count;
 pub mod exec;
 pub mod exit;
 mod fork;
@@ -21,6 +22,7 @@ use crate::signal::action::{Action, Handlers};
 use crate::signal::{Signal, SignalSet, ThreadSignals};
 use alloc::sync::Arc;
 use context::Thread;
+use count::Counted;
 use files::Node;
 use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -105,6 +107,8 @@ pub struct Parts {
     name: Mutex<Name>,
     /// It goes on when the other threads of its process are to die.
     spared: AtomicBool,
+    #[expect(dead_code, reason = "held for its drop")]
+    counted: Counted,
 }
 
 /// Parts that a new task does not get from its parent.
@@ -141,6 +145,7 @@ impl Parts {
             memory: Mutex::new(parts.memory),
             name: Mutex::new(parts.name),
             spared: AtomicBool::new(false),
+            counted: Counted::new(),
         }
     }
 

@@ -155,10 +155,14 @@ pub struct Memory {
     pub total: u64,
     /// What is free.
     pub free: u64,
-    /// What the file system's files occupy.
-    pub files: u64,
+    /// Pages of programs that are kept for the next to run them.
+    pub cached: u64,
     /// What the kernel's heap occupies.
-    pub kernel: u64,
+    pub heap: u64,
+    /// What is in use of that.
+    pub allocated: u64,
+    /// What is mapped in the kernel page by page: the stacks of tasks, and some that are kept for the next.
+    pub vmalloc: u64,
 }
 
 /// What a processor did since boot.

@@ -48,11 +48,11 @@ pub(super) fn meminfo(text: &mut Text, system: &System) {
     for (name, bytes) in [
         ("MemTotal", memory.total),
         ("MemFree", memory.free),
-        ("MemAvailable", memory.free),
+        ("MemAvailable", memory.free + memory.cached),
         ("Buffers", 0),
-        ("Cached", memory.files),
+        ("Cached", memory.cached),
         ("SwapCached", 0),
-        ("Active", memory.files),
+        ("Active", memory.cached),
         ("Inactive", 0),
         ("SwapTotal", 0),
         ("SwapFree", 0),
@@ -60,8 +60,11 @@ pub(super) fn meminfo(text: &mut Text, system: &System) {
         ("Writeback", 0),
         ("AnonPages", 0),
         ("Mapped", 0),
-        ("Shmem", memory.files),
-        ("Slab", memory.kernel),
+        ("Shmem", 0),
+        ("Slab", memory.heap),
+        ("SReclaimable", memory.heap.saturating_sub(memory.allocated)),
+        ("SUnreclaim", memory.allocated),
+        ("VmallocUsed", memory.vmalloc),
     ] {
         // The widths of Linux: name and number take 24 columns.
         let name = Label(name);
