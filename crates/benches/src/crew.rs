@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::Scope;
 use std::time::Duration;
 
-use crate::machine::{allowed_cpus, pin_to};
+use hosted::affinity::{allowed_cpus, pin_to};
 
 /// What every thread of a crew does: with its number and the starting line, it returns how long its work took.
 type Job<'env> = Arc<dyn Fn(usize, &StartingLine) -> Duration + Send + Sync + 'env>;

@@ -6,9 +6,11 @@
 // loom's atomics cannot lie over raw memory; models bring frames of their own.
 #![cfg(not(loom))]
 
+pub mod affinity;
 pub mod cpu;
 pub mod frames;
 pub mod kernel;
+pub mod meeting;
 pub mod mmu;
 pub mod tlb;
 pub mod walk;

@@ -88,9 +88,9 @@ mutants! {
     /// The barrier after the publication is acquire-release only.
     ForkBarrierWeak = "fork-barrier-weak", cores: true, updates: false, guest: Litmus("litmus_first_gone");
     /// The walk begins without a barrier after the reference store.
-    WalkBarrierGone = "walk-barrier-gone", cores: false, updates: false, guest: Litmus("litmus_second_gone");
+    WalkBarrierGone = "walk-barrier-gone", cores: true, updates: false, guest: Litmus("litmus_second_gone");
     /// The barrier before the walk is acquire-release only.
-    WalkBarrierWeak = "walk-barrier-weak", cores: false, updates: false, guest: Litmus("litmus_second_gone");
+    WalkBarrierWeak = "walk-barrier-weak", cores: true, updates: false, guest: Litmus("litmus_second_gone");
     /// The kernel half is copied in pgd_alloc, before the publication, and not looked at again.
     CopyBeforePublication = "copy-before-publication", cores: true, updates: false, guest: Scene("growth-after-copy");
     /// The stamp is taken after the copy, so that an entry that came in between counts as copied.

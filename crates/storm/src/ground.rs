@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use hosted::cpu::HostRcu;
 use hosted::kernel::{Host, Scheme};
+use hosted::meeting::Meeting;
 use hosted::mmu::{Access, translate};
 use hosted::tlb::KernelTlb;
 use hosted::world::World;
@@ -14,7 +15,6 @@ use mm_generic::arch::ArchPgd;
 
 use crate::half::Half;
 use crate::ledger::Eyes;
-use crate::meeting::Meeting;
 use crate::options::Growth;
 use crate::updates::Updates;
 

@@ -9,7 +9,6 @@ mod duel;
 mod ground;
 mod half;
 mod ledger;
-mod meeting;
 mod options;
 mod random;
 mod report;
@@ -39,6 +38,10 @@ const FRAMES: usize = 16 * 1024;
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    if let Err(error) = options.check() {
+        eprintln!("error: {error}");
+        return ExitCode::from(2);
+    }
     let kinds = match (options.mutant, options.scheme) {
         (Some(MutantChoice::List), _) => {
             for mutant in Mutant::ALL {
@@ -46,11 +49,7 @@ fn main() -> ExitCode {
             }
             return ExitCode::SUCCESS;
         }
-        (Some(MutantChoice::One(_)), Some(_)) => {
-            eprintln!("error: --mutant is a scheme of its own; it cannot be used with --scheme");
-            return ExitCode::from(2);
-        }
-        (Some(MutantChoice::One(mutant)), None) => vec![Kind::Mutant(mutant)],
+        (Some(MutantChoice::One(mutant)), _) => vec![Kind::Mutant(mutant)],
         (None, Some(Which::Late)) => vec![Kind::Late],
         (None, Some(Which::Locked)) => vec![Kind::Locked],
         (None, Some(Which::Both) | None) => vec![Kind::Late, Kind::Locked],

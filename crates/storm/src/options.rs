@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Parser;
+use hosted::affinity::allowed_cpus;
 use hosted::walk::Walk;
 use mutants::Mutant;
 
@@ -40,7 +41,7 @@ pub(crate) struct Options {
     pub(crate) growth: Growth,
 
     /// How growths of the late scheme find mms: over a list of them, or through tasks and CPUs [default: mms; tasks with
-    /// --mutant, some of which are about tasks].
+    /// --mutant, some of which are about tasks, but for the walk's barrier].
     #[arg(long, value_name = "mms|tasks")]
     pub(crate) walk: Option<WalkChoice>,
 
@@ -51,6 +52,14 @@ pub(crate) struct Options {
     /// Run a deliberately wrong variant of the late scheme; `list` names them.
     #[arg(long, value_name = "NAME")]
     pub(crate) mutant: Option<MutantChoice>,
+
+    /// Duels only: in every round one CPU publishes mms at the very moments at which another grows the kernel.
+    #[arg(long)]
+    pub(crate) duels: bool,
+
+    /// Keep each CPU's thread on a processor of its own; there must be enough of them.
+    #[arg(long)]
+    pub(crate) pin: bool,
 
     /// One operation in this many is a growth of the kernel [default: 16; 3 with --mutant].
     #[arg(long, value_name = "N")]
@@ -199,6 +208,41 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl Options {
+    /// Tells what cannot be had together, or not on this machine.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.mutant.is_some() && self.scheme.is_some() {
+            return Err("--mutant is a scheme of its own; it cannot be used with --scheme".into());
+        }
+        if self.duels && !matches!(self.growth, Growth::Extend | Growth::Mixed) {
+            return Err(format!(
+                "--duels only add entries; --growth {} does not",
+                self.growth.name()
+            ));
+        }
+        if self.duels && self.cpus() < 2 {
+            return Err("--duels take two CPUs; --cpus is 1".into());
+        }
+        if let Some(MutantChoice::One(mutant)) = self.mutant
+            && self.duels
+            && mutant.needs_updates()
+        {
+            return Err(format!("{mutant} is right where entries are only added, as --duels do"));
+        }
+        let processors = self.pinned_to().len();
+        if self.pin && processors < self.cpus() {
+            return Err(format!(
+                "--pin takes a processor for each CPU; there are {processors} for {}",
+                self.cpus()
+            ));
+        }
+        Ok(())
+    }
+
+    /// The processors that CPUs' threads are kept on; none without `--pin`.
+    pub(crate) fn pinned_to(&self) -> Vec<usize> {
+        if self.pin { allowed_cpus().unwrap_or_default() } else { Vec::new() }
+    }
+
     /// Number of CPUs.
     pub(crate) fn cpus(&self) -> usize {
         let machine = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hosted::affinity::pin_to;
 use hosted::frames::HostFrames;
 use hosted::kernel::{Host, Scheme};
 use hosted::world::World;
@@ -32,6 +33,10 @@ pub(crate) struct Recipe<S: Scheme> {
     pub(crate) walkers: Box<dyn Fn(Tasks<Host<S>>) -> S::Walkers + Sync>,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) cpus: usize,
+    /// The processors that the CPUs' threads are kept on; empty where they are not.
+    pub(crate) pinned_to: Vec<usize>,
+    /// Every round is a round of duels.
+    pub(crate) only_duels: bool,
     pub(crate) seed: u64,
     pub(crate) growth: Growth,
     pub(crate) grow_every: u64,
@@ -96,6 +101,7 @@ impl<S: Scheme> Recipe<S> {
     fn is_duel(&self, round: u64) -> bool {
         let duels = matches!(self.growth, Growth::Extend | Growth::Mixed);
         let this_one = match self.mutant {
+            _ if self.only_duels => true,
             // The kernel half only grows in duels.
             Some(mutant) if mutant.needs_updates() => false,
             Some(_) => !round.is_multiple_of(STORM_EVERY),
@@ -129,7 +135,7 @@ impl<S: Scheme> Recipe<S> {
             first_process(world.init_mm(), Some(mm), (), 0).expect("room enough").into_task()
         };
         let began = Instant::now();
-        let results = on_cpus(self.cpus, |cpu| {
+        let results = self.on_cpus(self.cpus, |cpu| {
             let random = Random::new(self.seed, cpu, round);
             let frees_early = self.mutant == Some(Mutant::PgdFreedEarly);
             let worker = Worker::new(ground, &init, cpu, random, self.grow_every, frees_early);
@@ -141,9 +147,28 @@ impl<S: Scheme> Recipe<S> {
         outcome.add(results).1
     }
 
+    /// Runs `work` on a thread for each CPU.
+    fn on_cpus(
+        &self,
+        cpus: usize,
+        work: impl Fn(usize) -> Tally + Sync,
+    ) -> Vec<thread::Result<Tally>> {
+        let on_cpu = |cpu: usize| {
+            if let Some(&processor) = self.pinned_to.get(cpu) {
+                pin_to(processor).expect("one of those that this process may use");
+            }
+            work(cpu)
+        };
+        thread::scope(|scope| {
+            let on_cpu = &on_cpu;
+            let threads: Vec<_> = (0..cpus).map(|cpu| scope.spawn(move || on_cpu(cpu))).collect();
+            threads.into_iter().map(thread::ScopedJoinHandle::join).collect()
+        })
+    }
+
     /// Two CPUs duel. Returns how many died.
     fn duel(&self, ground: &Ground<S>, round: u64, outcome: &mut Outcome) -> u64 {
-        let results = on_cpus(2, |cpu| {
+        let results = self.on_cpus(2, |cpu| {
             let random = Random::new(self.seed, cpu, round);
             run_on_cpu(Duellist::new(ground, cpu, random), Duellist::duel)
         });
@@ -192,15 +217,6 @@ impl Outcome {
         self.tally += sum;
         (sum, died)
     }
-}
-
-/// Runs `work` on a thread for each CPU.
-fn on_cpus(cpus: usize, work: impl Fn(usize) -> Tally + Sync) -> Vec<thread::Result<Tally>> {
-    thread::scope(|scope| {
-        let work = &work;
-        let threads: Vec<_> = (0..cpus).map(|cpu| scope.spawn(move || work(cpu))).collect();
-        threads.into_iter().map(thread::ScopedJoinHandle::join).collect()
-    })
 }
 
 /// Lets `cpu` work. One that dies is left as it is: unwinding through a kernel whose invariants are broken would

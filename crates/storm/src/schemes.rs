@@ -90,12 +90,16 @@ fn with_geometry<G: Geometry, R: Run>(
 }
 
 impl Options {
-    /// How walks of a scheme find mms. A mutant that is about tasks shows where tasks are walked, and so do the others: over the list, the
-    /// task lock, taken between joining and late init, is the barrier that a mutant lacks.
+    /// How walks of a scheme find mms. A mutant that is about tasks shows where tasks are walked, and so do most others: over the list, the
+    /// task lock, taken between joining and late init, is the barrier that a mutant lacks. On the walk's side it is the other way round:
+    /// through tasks, the first read that matters comes too late after the reference store (docs/findings.md).
     /// The locked scheme has a list of its own and walks neither.
     pub(crate) fn walk(&self, kind: Kind) -> Walk {
         match kind {
             Kind::Late => self.walk.map_or(Walk::OverMms, WalkChoice::walk),
+            Kind::Mutant(Mutant::WalkBarrierGone | Mutant::WalkBarrierWeak) => {
+                self.walk.map_or(Walk::OverMms, WalkChoice::walk)
+            }
             Kind::Mutant(_) => self.walk.map_or(Walk::ThroughTasks, WalkChoice::walk),
             Kind::Locked => Walk::ThroughTasks,
         }
@@ -133,6 +137,8 @@ fn recipe<S: Scheme>(
         walkers: Box::new(walkers),
         mutant: None,
         cpus: options.cpus(),
+        pinned_to: options.pinned_to(),
+        only_duels: options.duels,
         seed: options.seed,
         growth: options.growth,
         grow_every: options.grow_every(),

@@ -11,12 +11,13 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hosted::affinity::{allowed_cpus, pin_to};
 use serde::Serialize;
 
 use crate::chosen::Scheme;
 use crate::compare::Plan;
 use crate::kernel::{BenchKernel, GROWTHS, UserHalf};
-use crate::machine::{allowed_cpus, involuntary_switches, pin_to};
+use crate::machine::involuntary_switches;
 
 /// Forks on one CPU while another grows the kernel.
 #[derive(Debug, Clone, Copy, Serialize)]
