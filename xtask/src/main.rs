@@ -8,6 +8,7 @@ mod boot_test;
 mod busybox;
 mod dialogue;
 mod fuzz;
+mod hardware;
 mod initramfs;
 mod kernel_image;
 mod loom;
@@ -51,6 +52,8 @@ enum Command {
     BootTest(boot_test::Arguments),
     /// Fuzz what takes input from outside, for a bounded time
     Fuzz(fuzz::Arguments),
+    /// Race pinned threads through litmus tests and duels of fork and growth, and write docs/hardware.md
+    Hardware(hardware::Arguments),
     /// Run every mutant of the protocol and write docs/mutants.md
     Mutants(mutants::Arguments),
     /// Make every ordering, barrier and publication wrong, one at a time, and see what notices
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::BootStorm(arguments) => boot_storm::run(&arguments),
         Command::BootTest(arguments) => boot_test::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Hardware(arguments) => hardware::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
         Command::Mutation(arguments) => mutation::run(&arguments),
         Command::NoStd(arguments) => no_std::run(&arguments),

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use clap::Args;
 
-use crate::{Outcome, fuzz, loom};
+use crate::{Outcome, fuzz, hardware, loom};
 
 /// Which checks to run.
 #[derive(Debug, Args)]
@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     /// Print the names of the checks, one a line, and run nothing
     #[arg(long, conflicts_with_all = ["name", "only"])]
     list: bool,
-    /// Run only this part of the check: a test binary of loom, a configuration of spin, a geometry of mmu
+    /// Run only this part of the check: a test binary of loom, a configuration of spin, a geometry of mmu, litmus or duels of hardware
     #[arg(long, value_name = "PART", requires = "name")]
     only: Option<String>,
 }
@@ -43,6 +43,7 @@ const CHECKS: &[Check] = &[
     Check { name: "loom", run: loom::run },
     Check { name: "spin", run: spin::run },
     Check { name: "mmu", run: mmu::run },
+    Check { name: "hardware", run: hardware::verify },
     Check { name: "faults", run: faults::run },
     Check { name: "fuzz", run: fuzz::verify },
     Check { name: "sanitizers", run: sanitizers::run },
