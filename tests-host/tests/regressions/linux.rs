@@ -1,5 +1,7 @@
 //! Linux, 2003 to 2025.
 
+mod grow_only;
+mod removal;
 #[cfg(feature = "pgd-init-late")]
 mod walks;
 
