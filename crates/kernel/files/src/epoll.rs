@@ -321,9 +321,13 @@ impl<Q: WaitQueue> Stream<Q> for Arc<Epoll<Q>> {
     fn queue(&self) -> Option<&Q> {
         Some(&self.queue)
     }
+}
 
-    fn epoll(&self) -> Option<&Arc<Epoll<Q>>> {
-        Some(self)
+impl<Q: WaitQueue> OpenFile<Q> {
+    /// Returns the set of watched files, if this is one.
+    #[must_use]
+    pub fn epoll(&self) -> Option<&Arc<Epoll<Q>>> {
+        self.stream_as()
     }
 }
 

@@ -4,17 +4,15 @@
 //! a shell's children write their output one behind the other into the same file.
 
 use crate::abi::DirentWriter;
-use crate::epoll::Epoll;
 use crate::proc::{ProcNode, ProcSource};
 use crate::stream::Stream;
-use crate::timerfd::Timer;
 use crate::tree::{DEVICE, FileSystem, Inode, Node, Place};
-use crate::tty::Tty;
 use crate::{DeviceNumber, Errno, FileType, Metadata, OpenFlags, Ready, WaitQueue};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::any::Any;
 use core::fmt;
 use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -461,16 +459,12 @@ impl<Q: WaitQueue> OpenFile<Q> {
         }
     }
 
-    /// Returns the set of watched files, if this is one.
+    /// Returns the stream behind the description, if it is a `T`.
     #[must_use]
-    pub fn epoll(&self) -> Option<&Arc<Epoll<Q>>> {
-        if let Object::Stream(stream) = &self.object { stream.epoll() } else { None }
-    }
-
-    /// Returns the timer, if this is one.
-    #[must_use]
-    pub fn timer(&self) -> Option<&Arc<Timer<Q>>> {
-        if let Object::Stream(stream) = &self.object { stream.timer() } else { None }
+    pub fn stream_as<T: Stream<Q>>(&self) -> Option<&T> {
+        let Object::Stream(stream) = &self.object else { return None };
+        let stream: &dyn Any = &**stream;
+        stream.downcast_ref()
     }
 
     /// Returns what fstat(2) reports.
@@ -498,12 +492,6 @@ impl<Q: WaitQueue> OpenFile<Q> {
     #[must_use]
     pub fn inode(&self) -> Option<&Arc<Inode>> {
         if let Object::Regular { inode, .. } = &self.object { Some(inode) } else { None }
-    }
-
-    /// Returns the terminal, if this is one.
-    #[must_use]
-    pub fn tty(&self) -> Option<&Arc<Tty<Q>>> {
-        if let Object::Stream(stream) = &self.object { stream.tty() } else { None }
     }
 
     /// Returns the bytes that can be read now: `FIONREAD`.

@@ -1,18 +1,16 @@
 //! What is read and written without offsets: pipes, terminals, devices, counters.
 //!
-//! The kernel may add kinds of its own (a signalfd, a socket): it implements [`Stream`] and makes a
-//! description with [`OpenFile::stream`](crate::OpenFile::stream).
+//! The kernel may add kinds of its own (a signalfd): it implements [`Stream`] and makes a description with
+//! [`OpenFile::stream`](crate::OpenFile::stream). What a kind can do besides, as a terminal or a socket does, is found by
+//! its type, with [`OpenFile::stream_as`](crate::OpenFile::stream_as); so this file need not know the kinds.
 
-use crate::epoll::Epoll;
-use crate::timerfd::Timer;
-use crate::tty::Tty;
 use crate::{Errno, FileType, OpenFlags, Ready, WaitQueue};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
+use core::any::Any;
 
 /// The behaviour behind an open description. See [`wait`](crate::wait) for the rules about
 /// [`Errno::AGAIN`] and wake-ups.
-pub trait Stream<Q: WaitQueue>: Send + Sync + 'static {
+pub trait Stream<Q: WaitQueue>: Any + Send + Sync + 'static {
     /// Returns the kind of file, for stat(2).
     fn kind(&self) -> FileType;
 
@@ -65,21 +63,6 @@ pub trait Stream<Q: WaitQueue>: Send + Sync + 'static {
     /// Tells whether offsets are accepted and ignored; else they are an error.
     fn ignores_offsets(&self) -> bool {
         false
-    }
-
-    /// Returns the terminal, if this is one.
-    fn tty(&self) -> Option<&Arc<Tty<Q>>> {
-        None
-    }
-
-    /// Returns the set of watched files, if this is one.
-    fn epoll(&self) -> Option<&Arc<Epoll<Q>>> {
-        None
-    }
-
-    /// Returns the timer, if this is one.
-    fn timer(&self) -> Option<&Arc<Timer<Q>>> {
-        None
     }
 
     /// Opens the same thing again, through `/proc/<pid>/fd`.

@@ -181,9 +181,13 @@ impl<Q: WaitQueue> Stream<Q> for Arc<Timer<Q>> {
     fn edges(&self) -> u64 {
         self.state.edges()
     }
+}
 
-    fn timer(&self) -> Option<&Arc<Timer<Q>>> {
-        Some(self)
+impl<Q: WaitQueue> OpenFile<Q> {
+    /// Returns the timer, if this is one.
+    #[must_use]
+    pub fn timer(&self) -> Option<&Arc<Timer<Q>>> {
+        self.stream_as()
     }
 }
 

@@ -3,8 +3,9 @@
 //! Each name has a cookie, which getdents64(2) reports as `d_off` and goes on from. Cookies are
 //! given out in rising order and never again, so a reader meets every name that is there all the
 //! time exactly once, whatever is created and removed meanwhile: `rm -r` depends on it.
+//!
+//! `I` is the inode, which contains a directory, and which this file need not know.
 
-use super::inode::Inode;
 use super::volume::{Charge, Volume};
 use crate::Errno;
 use alloc::collections::BTreeMap;
@@ -18,27 +19,27 @@ const FIRST_COOKIE: u64 = 2;
 
 /// One name.
 #[derive(Debug)]
-struct Entry {
+struct Entry<I> {
     cookie: u64,
-    inode: Arc<Inode>,
+    inode: Arc<I>,
 }
 
 /// The contents of a directory.
 #[derive(Debug)]
-pub(super) struct Directory {
-    entries: BTreeMap<Arc<[u8]>, Entry>,
+pub(super) struct Directory<I> {
+    entries: BTreeMap<Arc<[u8]>, Entry<I>>,
     /// The same names by cookie.
     order: BTreeMap<u64, Arc<[u8]>>,
     next_cookie: u64,
     /// Where `..` leads; the root has none.
-    parent: Weak<Inode>,
+    parent: Weak<I>,
     /// Set by rmdir: what has no name any more must not get new children.
     removed: bool,
     charge: Charge,
 }
 
-impl Directory {
-    pub(super) fn new(volume: &Arc<Volume>, parent: Weak<Inode>) -> Self {
+impl<I> Directory<I> {
+    pub(super) fn new(volume: &Arc<Volume>, parent: Weak<I>) -> Self {
         Self {
             entries: BTreeMap::new(),
             order: BTreeMap::new(),
@@ -49,11 +50,11 @@ impl Directory {
         }
     }
 
-    pub(super) fn parent(&self) -> Option<Arc<Inode>> {
+    pub(super) fn parent(&self) -> Option<Arc<I>> {
         self.parent.upgrade()
     }
 
-    pub(super) fn set_parent(&mut self, parent: &Arc<Inode>) {
+    pub(super) fn set_parent(&mut self, parent: &Arc<I>) {
         self.parent = Arc::downgrade(parent);
     }
 
@@ -69,18 +70,18 @@ impl Directory {
         self.removed = true;
     }
 
-    pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<Inode>> {
+    pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<I>> {
         self.entries.get(name).map(|entry| &entry.inode)
     }
 
     /// Returns the name of `inode`, if it is here.
-    pub(super) fn name_of(&self, inode: &Arc<Inode>) -> Option<&[u8]> {
+    pub(super) fn name_of(&self, inode: &Arc<I>) -> Option<&[u8]> {
         let mut entries = self.entries.iter();
         entries.find(|(_, entry)| Arc::ptr_eq(&entry.inode, inode)).map(|(name, _)| &**name)
     }
 
     /// Returns the first name at or behind `cookie`, with its own cookie.
-    pub(super) fn at_or_behind(&self, cookie: u64) -> Option<(u64, &[u8], &Arc<Inode>)> {
+    pub(super) fn at_or_behind(&self, cookie: u64) -> Option<(u64, &[u8], &Arc<I>)> {
         let (&cookie, name) = self.order.range(cookie..).next()?;
         Some((cookie, name, self.get(name)?))
     }
@@ -91,7 +92,7 @@ impl Directory {
     ///
     /// [`Errno::NOENT`] in a removed directory, [`Errno::EXIST`] for a name that is there,
     /// [`Errno::NOSPC`] when the volume is full.
-    pub(super) fn insert(&mut self, name: &[u8], inode: Arc<Inode>) -> Result<(), Errno> {
+    pub(super) fn insert(&mut self, name: &[u8], inode: Arc<I>) -> Result<(), Errno> {
         if self.removed {
             return Err(Errno::NOENT);
         }
@@ -108,13 +109,13 @@ impl Directory {
     }
 
     /// Puts another inode behind a name and returns the former one; `None` if there is no such name.
-    pub(super) fn replace(&mut self, name: &[u8], inode: Arc<Inode>) -> Option<Arc<Inode>> {
+    pub(super) fn replace(&mut self, name: &[u8], inode: Arc<I>) -> Option<Arc<I>> {
         let entry = self.entries.get_mut(name)?;
         Some(core::mem::replace(&mut entry.inode, inode))
     }
 
     /// Takes a name away and returns what was behind it.
-    pub(super) fn remove(&mut self, name: &[u8]) -> Option<Arc<Inode>> {
+    pub(super) fn remove(&mut self, name: &[u8]) -> Option<Arc<I>> {
         let entry = self.entries.remove(name)?;
         self.order.remove(&entry.cookie);
         self.charge.shrink(cost(name));

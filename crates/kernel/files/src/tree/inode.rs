@@ -32,7 +32,7 @@ pub struct Inode {
 /// What differs by kind.
 enum Body {
     Regular(Mutex<Contents>),
-    Directory(Mutex<Directory>),
+    Directory(Mutex<Directory<Inode>>),
     Symlink(Box<[u8]>),
     /// A device, a fifo or a socket.
     Special(DeviceNumber),
@@ -137,7 +137,7 @@ impl Inode {
     }
 
     /// Returns the directory's names, locked.
-    pub(super) fn names(&self) -> Result<MutexGuard<'_, Directory>, Errno> {
+    pub(super) fn names(&self) -> Result<MutexGuard<'_, Directory<Self>>, Errno> {
         match &self.body {
             Body::Directory(directory) => Ok(directory.lock()),
             _ => Err(Errno::NOTDIR),

@@ -23,7 +23,7 @@ pub use termios::{
 
 use crate::stream::Stream;
 use crate::wait::Watched;
-use crate::{Caller, Errno, FileType, OpenFlags, Ready, WaitQueue};
+use crate::{Caller, Errno, FileType, OpenFile, OpenFlags, Ready, WaitQueue};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use kernel_sync::Mutex;
@@ -312,11 +312,15 @@ impl<Q: WaitQueue> Stream<Q> for Arc<Tty<Q>> {
         Some(self.line.look(|line| line.available()))
     }
 
-    fn tty(&self) -> Option<&Arc<Tty<Q>>> {
-        Some(self)
-    }
-
     fn reopen(&self, _flags: OpenFlags) -> Result<Box<dyn Stream<Q>>, Errno> {
         Ok(Box::new(self.clone()))
+    }
+}
+
+impl<Q: WaitQueue> OpenFile<Q> {
+    /// Returns the terminal, if this is one.
+    #[must_use]
+    pub fn tty(&self) -> Option<&Arc<Tty<Q>>> {
+        self.stream_as()
     }
 }
