@@ -83,9 +83,28 @@ errnos! {
     NODATA = 61, "ENODATA", "no such attribute";
     OVERFLOW = 75, "EOVERFLOW", "value does not fit its type";
     NOTSOCK = 88, "ENOTSOCK", "not a socket";
+    DESTADDRREQ = 89, "EDESTADDRREQ", "destination address required";
+    MSGSIZE = 90, "EMSGSIZE", "message too long";
+    PROTOTYPE = 91, "EPROTOTYPE", "wrong type of socket";
+    NOPROTOOPT = 92, "ENOPROTOOPT", "no such option of the protocol";
+    PROTONOSUPPORT = 93, "EPROTONOSUPPORT", "protocol not supported";
+    SOCKTNOSUPPORT = 94, "ESOCKTNOSUPPORT", "type of socket not supported";
     OPNOTSUPP = 95, "EOPNOTSUPP", "operation not supported";
     AFNOSUPPORT = 97, "EAFNOSUPPORT", "address family not supported";
+    ADDRINUSE = 98, "EADDRINUSE", "address in use";
+    ADDRNOTAVAIL = 99, "EADDRNOTAVAIL", "not an address of this machine";
+    NETUNREACH = 101, "ENETUNREACH", "network unreachable";
+    CONNABORTED = 103, "ECONNABORTED", "connection aborted";
+    CONNRESET = 104, "ECONNRESET", "connection reset by the peer";
+    NOBUFS = 105, "ENOBUFS", "no room for it";
+    ISCONN = 106, "EISCONN", "connected already";
+    NOTCONN = 107, "ENOTCONN", "not connected";
+    TOOMANYREFS = 109, "ETOOMANYREFS", "too many descriptors under way";
     TIMEDOUT = 110, "ETIMEDOUT", "timed out";
+    CONNREFUSED = 111, "ECONNREFUSED", "nobody accepts connections there";
+    ALREADY = 114, "EALREADY", "under way already";
+    INPROGRESS = 115, "EINPROGRESS", "under way";
+    CANCELED = 125, "ECANCELED", "cancelled";
 }
 
 impl Errno {

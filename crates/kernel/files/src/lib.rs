@@ -14,7 +14,8 @@
 //! | paths: open, mkdir, rename, stat, …  | [`FileSystem`]; directories to start from are [`Node`]s   |
 //! | read, write, lseek, getdents64, …    | [`OpenFile`] (an "open file description", behind `Arc`)   |
 //! | descriptors: dup, fcntl, close, fork | [`FdTable`]                                               |
-//! | pipe, pipe2; eventfd; socketpair     | [`pipe::pair`], [`eventfd::open`], [`pipe::duplex`]       |
+//! | pipe, pipe2; eventfd                 | [`pipe::pair`], [`eventfd::open`]                         |
+//! | socket, socketpair and what follows  | [`socket`]                                                |
 //! | console: input, ioctl, job control   | [`tty::Tty`]                                              |
 //! | poll, select, ppoll                  | [`OpenFile::poll`], [`OpenFile::queue`], [`Ready`]        |
 //! | epoll; timerfd                       | [`epoll::Epoll`]; [`timerfd::Timer`]                      |
@@ -70,6 +71,7 @@ mod open_file;
 pub mod pipe;
 mod poll;
 pub mod proc;
+pub mod socket;
 mod stream;
 #[cfg(test)]
 mod testing;

@@ -125,6 +125,13 @@ impl<T: Level, Q: WaitQueue> Watched<T, Q> {
         look(&mut self.state.lock())
     }
 
+    /// Says that there is news which the state does not show: something else that this object's readiness depends on
+    /// has come up. After that has been changed, and its lock released.
+    pub(crate) fn announce(&self) {
+        self.edges.fetch_add(1, Ordering::Release);
+        self.queue.wake_all();
+    }
+
     /// Changes the state, and wakes everybody if a bit of its level came up.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let mut state = self.state.lock();

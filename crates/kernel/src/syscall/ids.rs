@@ -1,6 +1,6 @@
 //! Who a task is: process, thread, group, session, user.
 
-use super::io::caller;
+use super::descriptor::caller;
 use super::signals::task;
 use super::{Answer, Call};
 use crate::layout::USER_END;

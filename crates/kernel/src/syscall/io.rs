@@ -1,21 +1,21 @@
 //! Descriptors and what goes through them: read, write, lseek, dup, pipe, fcntl, ioctl.
 
-use super::user::{buffer, list};
-use super::{Answer, Call, Failure};
+use super::descriptor::{caller, file, put_pair, wait_for};
+use super::pieces::{Piece, pieces};
+use super::user::buffer;
+use super::{Answer, Call, Failure, message};
 use crate::cpu::clock;
 use crate::mm::frames;
 use crate::mm::user::{self, copy_from_user, copy_to_user, read_u32, read_u64};
-use crate::sched::{Current, Patience, Woken, sleep_until};
+use crate::sched::{Current, Woken};
 use crate::signal::action::Action;
 use crate::signal::info::Info;
 use crate::signal::{Signal, send};
 use crate::task::memory::OpenFile;
 use crate::terminal;
-use alloc::sync::Arc;
 use files::ioctl::Request;
 use files::tty::Access;
-use files::{Caller, Errno, OpenFlags, Ready};
-use kernel_sync::atomic::Ordering;
+use files::{Errno, OpenFlags, Ready};
 
 /// Bytes that go through the kernel at once. More than PIPE_BUF, so that what has to be written in one
 /// piece is.
@@ -27,30 +27,6 @@ const SMALL_CHUNK: usize = 4 * 1024 - 96;
 /// Returns how many bytes go through the kernel at once now.
 fn chunk() -> usize {
     if frames::is_scarce() { SMALL_CHUNK } else { CHUNK }
-}
-
-/// Longest vector of `readv` and the like.
-const IOV_MAX: u64 = 1024;
-
-/// Returns on whose behalf `me` acts.
-pub(super) fn caller(me: &Current) -> Caller {
-    let process = &me.parts().process;
-    Caller {
-        pid: me.process().pid().get(),
-        group: process.group.load(Ordering::Relaxed),
-        session: process.session.load(Ordering::Relaxed),
-    }
-}
-
-fn file(call: &Call<'_>, fd: i32) -> Result<Arc<OpenFile>, Errno> {
-    call.me.parts().fds().get(fd)
-}
-
-/// Sleeps until one of `events` comes up on `file`.
-fn wait_for(file: &OpenFile, events: Ready, deadline: Option<u64>) -> Result<(), Woken> {
-    let Some(queue) = file.queue() else { return Ok(()) };
-    let ready = || file.poll().intersects(events).then_some(());
-    sleep_until(&[queue], Patience::UntilSignal, deadline, ready)
 }
 
 /// Checks that the caller may use a terminal now; otherwise it is sent a signal.
@@ -115,38 +91,6 @@ fn write_all(me: &Current, file: &OpenFile, bytes: &[u8]) -> Result<usize, Failu
     Ok(done)
 }
 
-/// A piece of user memory.
-#[derive(Clone, Copy)]
-struct Piece {
-    address: u64,
-    len: usize,
-}
-
-impl Piece {
-    /// Refuses what no program can have, before anything is read or written.
-    fn new(address: u64, len: usize) -> Result<Self, Failure> {
-        user::check(address, len)?;
-        Ok(Self { address, len })
-    }
-}
-
-/// The pieces of a read or write: one, or those of an `iovec` array.
-fn pieces(address: u64, count: u64) -> Result<alloc::vec::Vec<Piece>, Failure> {
-    if count > IOV_MAX {
-        return Err(Errno::INVAL.into());
-    }
-    let mut all = list(count as usize)?;
-    for n in 0..count {
-        let at = address.wrapping_add(16 * n);
-        let (address, len) = (read_u64(at)?, read_u64(at.wrapping_add(8))?);
-        if len > i64::MAX as u64 {
-            return Err(Errno::INVAL.into());
-        }
-        all.push(Piece::new(address, len as usize)?);
-    }
-    Ok(all)
-}
-
 /// Where in the file: at the description's offset, or at one of the caller's.
 #[derive(Clone, Copy)]
 enum At {
@@ -161,6 +105,9 @@ fn position(call: &Call<'_>, n: usize) -> Result<At, Errno> {
 
 fn read_pieces(call: &Call<'_>, pieces: &[Piece], at: At) -> Answer {
     let file = file(call, call.fd(0))?;
+    if let (Some(socket), At::Offset) = (file.socket(), at) {
+        return message::read(call, &file, socket, pieces);
+    }
     let mut total = 0;
     for piece in pieces {
         let mut done = 0;
@@ -207,6 +154,9 @@ fn read_pieces(call: &Call<'_>, pieces: &[Piece], at: At) -> Answer {
 
 fn write_pieces(call: &Call<'_>, pieces: &[Piece], at: At) -> Answer {
     let file = file(call, call.fd(0))?;
+    if let (Some(socket), At::Offset) = (file.socket(), at) {
+        return message::write(call, &file, socket, pieces);
+    }
     let mut total = 0;
     for piece in pieces {
         let mut done = 0;
@@ -366,50 +316,6 @@ fn make_pipe(call: &Call<'_>, flags: u64) -> Answer {
     }
     let pair = files::pipe::pair(flags - OpenFlags::CLOEXEC);
     put_pair(call, call.arg(0), pair, flags)
-}
-
-/// Gives two files descriptors and writes these to `address`.
-fn put_pair(
-    call: &Call<'_>,
-    address: u64,
-    (first, second): (Arc<OpenFile>, Arc<OpenFile>),
-    flags: OpenFlags,
-) -> Answer {
-    let fds = call.me.parts().fds();
-    let cloexec = flags.contains(OpenFlags::CLOEXEC);
-    let first = fds.insert(first, cloexec)?;
-    let second = match fds.insert(second, cloexec) {
-        Ok(second) => second,
-        Err(errno) => {
-            let _ = fds.close(first);
-            return Err(errno.into());
-        }
-    };
-    let mut bytes = [0; 8];
-    bytes[..4].copy_from_slice(&first.to_le_bytes());
-    bytes[4..].copy_from_slice(&second.to_le_bytes());
-    if let Err(error) = copy_to_user(address, &bytes) {
-        let _ = fds.close(first);
-        let _ = fds.close(second);
-        return Err(error.into());
-    }
-    Ok(0)
-}
-
-/// `socketpair`, of local streams only.
-pub(super) fn socketpair(call: &Call<'_>) -> Answer {
-    const AF_UNIX: u64 = 1;
-    const SOCK_STREAM: u64 = 1;
-    if call.arg(0) != AF_UNIX {
-        return Err(Errno::AFNOSUPPORT.into());
-    }
-    let flags = OpenFlags::from_bits_truncate(call.arg(1) as u32);
-    if call.arg(1) & 0xf != SOCK_STREAM {
-        return Err(Errno::OPNOTSUPP.into());
-    }
-    let flags = flags & (OpenFlags::CLOEXEC | OpenFlags::NONBLOCK);
-    let pair = files::pipe::duplex(flags - OpenFlags::CLOEXEC);
-    put_pair(call, call.arg(3), pair, flags)
 }
 
 pub(super) fn eventfd2(call: &Call<'_>) -> Answer {

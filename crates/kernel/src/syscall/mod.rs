@@ -2,16 +2,20 @@
 
 mod affinity;
 mod clone;
+mod descriptor;
 mod epoll;
 mod ids;
 mod info;
 mod io;
 mod memory;
+mod message;
 mod path;
+mod pieces;
 mod poll;
 mod process;
 mod scarcity;
 mod signals;
+mod socket;
 mod sync;
 mod table;
 mod timerfd;

@@ -3,13 +3,16 @@
 //! Each call exists with and without a directory to start from (`openat`, `open`). The functions here
 //! take a [`At`] made of either.
 
-use super::io::caller;
+use super::descriptor::caller;
 use super::user::{self, buffer};
 use super::{Answer, Call, Failure};
 use crate::file_tree::files as tree;
 use crate::mm::user::{copy_to_user, read_u64};
 use ::files::abi;
-use ::files::{DeviceNumber, Errno, Follow, Metadata, Node, OpenFlags, RenameFlags, SetTime};
+use ::files::{
+    DeviceNumber, Errno, Follow, Inode, Metadata, Node, OpenFlags, RenameFlags, SetTime,
+};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use kernel_sync::atomic::Ordering;
 
@@ -48,6 +51,16 @@ pub(super) fn at(call: &Call<'_>, n: usize) -> Result<At, Failure> {
     // The node itself, for AT_EMPTY_PATH; that it is a directory is the tree's to check.
     let from = file.node().cloned().ok_or(Errno::NOTDIR)?;
     Ok(At { from, path })
+}
+
+/// Makes the name of a socket at `path`, and returns what is behind it.
+pub(super) fn make_socket(call: &Call<'_>, path: &[u8]) -> Result<Arc<Inode>, Errno> {
+    tree().make_socket(&directory(call), path, masked(call, 0o777))
+}
+
+/// Finds what is behind the name of a socket.
+pub(super) fn find_socket(call: &Call<'_>, path: &[u8]) -> Result<Arc<Inode>, Errno> {
+    tree().find_socket(&directory(call), path)
 }
 
 fn follow(flags: u64) -> Follow {

@@ -1,8 +1,8 @@
 //! Which number is which call. Source: Linux's `arch/x86/entry/syscalls/syscall_64.tbl`.
 
 use super::{
-    Answer, Call, affinity, clone, epoll, ids, info, io, memory, path, poll, process, scarcity,
-    signals, sync, timerfd, timers, times, unknown,
+    Answer, Call, affinity, clone, epoll, ids, info, io, memory, message, path, poll, process,
+    scarcity, signals, socket, sync, timerfd, timers, times, unknown,
 };
 use crate::sched::schedule;
 use files::Errno;
@@ -55,7 +55,21 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         38 => timers::setitimer(c),
         39 => ids::getpid(c),
         40 => io::sendfile(c),
-        53 => io::socketpair(c),
+        41 => socket::socket(c),
+        42 => socket::connect(c),
+        43 => socket::accept(c, 0),
+        44 => message::sendto(c),
+        45 => message::recvfrom(c),
+        46 => message::sendmsg(c),
+        47 => message::recvmsg(c),
+        48 => socket::shutdown(c),
+        49 => socket::bind(c),
+        50 => socket::listen(c),
+        51 => socket::getsockname(c),
+        52 => socket::getpeername(c),
+        53 => socket::socketpair(c),
+        54 => socket::setsockopt(c),
+        55 => socket::getsockopt(c),
         56 => clone::clone(c),
         57 => clone::fork_(c),
         58 => clone::vfork(c),
@@ -177,6 +191,7 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         285 => io::fallocate(c),
         286 => timerfd::set(c),
         287 => timerfd::get(c),
+        288 => socket::accept(c, a(3)),
         290 => io::eventfd2(c),
         291 => epoll::create(c, a(0)),
         292 => io::dup3(c),
@@ -184,7 +199,9 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         295 => io::preadv(c),
         296 => io::pwritev(c),
         297 => signals::rt_tgsigqueueinfo(c),
+        299 => message::recvmmsg(c),
         302 => info::prlimit64(c),
+        307 => message::sendmmsg(c),
         309 => affinity::getcpu(c),
         316 => path::rename(&path::at(c, 0)?, &path::at(c, 2)?, a(4)),
         318 => path::getrandom(c),

@@ -1,4 +1,4 @@
-//! Pipes, fifos and stream socket pairs: bytes that go through a buffer in the kernel.
+//! Pipes and fifos: bytes that go through a buffer in the kernel.
 //!
 //! A pipe holds 64 KiB. A write of up to 4 KiB (`PIPE_BUF`) goes in as a whole or not at all, so
 //! that the lines of several writers do not mix. A read at the end of a pipe without writers
@@ -13,10 +13,7 @@
 //! opened the other end, a reader does not see the end nor a writer an error. What a program reads and
 //! writes is the same; only the open is earlier. With [`OpenFlags::NONBLOCK`] it is as in Linux.
 
-mod duplex;
 mod ring;
-
-pub use duplex::duplex;
 
 use crate::stream::Stream;
 use crate::wait::{Level, Watched};

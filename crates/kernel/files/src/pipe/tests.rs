@@ -1,6 +1,6 @@
 //! Tests of pipes and socket pairs: order, atomicity, ends, and wake-ups.
 
-use super::{ATOMIC, CAPACITY, duplex, pair};
+use super::{ATOMIC, CAPACITY, pair};
 use crate::testing::{Bell, rings};
 use crate::{Errno, FileType, OpenFile, OpenFlags, Ready};
 use alloc::sync::Arc;
@@ -93,26 +93,6 @@ fn waiters_are_woken_for_every_bit_that_comes_up_and_for_nothing_else() {
     assert_eq!(rings(&reader), 2, "now there is");
     drop(writer);
     assert_eq!(rings(&reader), 3, "the end");
-}
-
-#[test]
-fn sockets_of_a_pair_talk_both_ways_until_one_is_gone() {
-    let (one, two) = duplex::<Bell>(OpenFlags::empty());
-    let mut buffer = [0; 8];
-    assert_eq!(one.poll(), Ready::OUT | Ready::WRNORM);
-    assert_eq!(one.write(b"ping"), Ok(4));
-    assert_eq!(one.read(&mut buffer), Err(Errno::AGAIN), "not its own words");
-    assert_eq!(two.read(&mut buffer), Ok(4));
-    assert_eq!(two.write(b"pong"), Ok(4));
-    assert_eq!(one.available(), Some(4));
-    let before = rings(&one);
-    drop(two);
-    assert_eq!(rings(&one), before + 1);
-    assert!(one.poll().contains(Ready::IN | Ready::HUP | Ready::RDHUP));
-    assert_eq!(one.read(&mut buffer), Ok(4));
-    assert_eq!(one.read(&mut buffer), Ok(0));
-    assert_eq!(one.write(b"x"), Err(Errno::PIPE));
-    assert_eq!(one.metadata().file_type(), Some(FileType::Socket));
 }
 
 /// Two threads, one pipe, a queue that really sleeps: nothing is lost, nothing sleeps for ever.

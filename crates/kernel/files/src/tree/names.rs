@@ -66,6 +66,23 @@ impl<Q: WaitQueue> FileSystem<Q> {
         self.insert(&slot, new)
     }
 
+    /// Creates the name of a socket, for bind(2), and returns what is behind it. The lower twelve bits of `mode` are its
+    /// permissions.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileSystem::mkdir`]; [`Errno::ADDRINUSE`] for a name that is there.
+    pub fn make_socket(&self, from: &Node, path: &[u8], mode: u32) -> Result<Arc<Inode>, Errno> {
+        let new = Inode::special(&self.volume, FileType::Socket, mode, DeviceNumber::default())?;
+        let result =
+            self.slot_for_new(from, path, false).and_then(|slot| self.insert(&slot, new.clone()));
+        match result {
+            Ok(()) => Ok(new),
+            Err(Errno::EXIST) => Err(Errno::ADDRINUSE),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Creates a symbolic link at `path` that leads to `target`, which need not exist.
     ///
     /// # Errors

@@ -98,6 +98,17 @@ impl<Q: WaitQueue> FileSystem<Q> {
         Ok(inode.clone())
     }
 
+    /// Finds the socket's inode at `path`, for connect(2).
+    ///
+    /// # Errors
+    ///
+    /// As [`FileSystem::lookup`], and [`Errno::CONNREFUSED`] for what is none.
+    pub fn find_socket(&self, from: &Node, path: &[u8]) -> Result<Arc<Inode>, Errno> {
+        let node = self.lookup(from, path, Follow::Yes)?;
+        let inode = node.inode().filter(|inode| inode.kind() == FileType::Socket);
+        inode.cloned().ok_or(Errno::CONNREFUSED)
+    }
+
     /// Cuts the file at `path` off at `len` bytes, or lets it grow to them with zeros.
     ///
     /// # Errors
