@@ -131,11 +131,21 @@ pub(super) struct Inbox<Q: WaitQueue> {
     is_stream: bool,
     /// Of a connection, though maybe of messages.
     is_connection: bool,
+    /// A message had no room. Until something is taken there counts as being none, or its sender would wait for something
+    /// that poll says is there.
+    has_refused: bool,
 }
 
 impl<Q: WaitQueue> Inbox<Q> {
     pub(super) fn new(is_stream: bool, is_connection: bool) -> Self {
-        Self { packets: VecDeque::new(), used: 0, arrivals: 0, is_stream, is_connection }
+        Self {
+            packets: VecDeque::new(),
+            used: 0,
+            arrivals: 0,
+            is_stream,
+            is_connection,
+            has_refused: false,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -154,7 +164,7 @@ impl<Q: WaitQueue> Inbox<Q> {
 
     /// Tells whether a sender need not wait.
     pub(super) fn has_room(&self) -> bool {
-        CAPACITY.saturating_sub(self.used) >= LEAST_ROOM
+        !self.has_refused && CAPACITY.saturating_sub(self.used) >= LEAST_ROOM
     }
 
     /// Returns the bytes that can be read now: all of a connection's, else those of the next message.
@@ -182,6 +192,7 @@ impl<Q: WaitQueue> Inbox<Q> {
             return if bytes.is_empty() { Ok(0) } else { Err(Errno::AGAIN) };
         }
         if !self.is_stream && len + PACKET_COST > room {
+            self.has_refused = true;
             return Err(Errno::AGAIN);
         }
         let bytes = &bytes[..len];
@@ -228,6 +239,7 @@ impl<Q: WaitQueue> Inbox<Q> {
             if peek { copy_of(&packet.letter) } else { core::mem::take(&mut packet.letter) };
         if !peek {
             self.used -= full_len + PACKET_COST;
+            self.has_refused = false;
             self.packets.pop_front();
         }
         Some(Received { len, full_len, letter: Some(letter) })
@@ -338,11 +350,14 @@ mod tests {
         assert_eq!(put(&mut messages, &much), Err(Errno::MSGSIZE));
         assert_eq!(put(&mut messages, &much[..CAPACITY / 2]), Ok(CAPACITY / 2));
         assert_eq!(put(&mut messages, &much[..CAPACITY / 2]), Err(Errno::AGAIN));
+        assert!(!messages.has_room(), "not for that one, and a smaller one has to wait its turn");
+        assert!(take(&mut messages, 0).is_some());
+        assert!(messages.has_room());
         let mut empty = 0;
         while put(&mut messages, b"").is_ok() {
             empty += 1;
         }
-        assert!(empty < CAPACITY / PACKET_COST, "messages without bytes cost something too");
+        assert!(empty <= CAPACITY / PACKET_COST, "messages without bytes cost something too");
     }
 
     #[test]
