@@ -92,12 +92,17 @@ pub fn copy_process<K: ForkKernel>(
     let sighand = K::copy_sighand(parent, args).map_err(ForkError::Parts)?;
     let signal = K::copy_signal(parent, args).map_err(ForkError::Parts)?;
     let mm = copy_mm(init_mm, parent, flags)?;
-    let reservation = K::tasks(init_mm).pids().alloc(cpu)?;
+    let tasks = tasks(init_mm);
+    let reservation = tasks.pids().alloc(cpu)?;
     let pid = reservation.pid();
     let thread = K::copy_thread(parent, args, pid).map_err(ForkError::Parts)?;
-    let process = if is_thread { parent.process().clone() } else { Process::try_new(pid)? };
+    let process = if is_thread {
+        parent.process().clone()
+    } else {
+        Process::try_new(tasks.process_cache(), pid)?
+    };
     let parts = K::assemble(creds, files, fs, sighand, signal, thread);
-    let insertion = Insertion::try_new(reservation, process.clone(), parent.kind(), parts)?;
+    let insertion = Insertion::try_new(tasks, reservation, process.clone(), parent.kind(), parts)?;
     if flags.contains(CloneFlags::CHILD_CLEARTID) {
         insertion.task().set_clear_child_tid(args.child_tid);
     }
@@ -142,11 +147,12 @@ pub fn first_process<K: ForkKernel>(
     parts: K::Parts,
     cpu: usize,
 ) -> Result<RunnableTask<K>, ForkError<K::Error>> {
-    let reservation = tasks(init_mm).pids().alloc(cpu)?;
+    let tasks = tasks(init_mm);
+    let reservation = tasks.pids().alloc(cpu)?;
     let pid = reservation.pid();
-    let process: ProcessRef<K> = Process::try_new(pid)?;
+    let process: ProcessRef<K> = Process::try_new(tasks.process_cache(), pid)?;
     let kind = if mm.is_some() { TaskKind::User } else { TaskKind::Kernel };
-    let insertion = Insertion::try_new(reservation, process, kind, parts)?;
+    let insertion = Insertion::try_new(tasks, reservation, process, kind, parts)?;
     let Some(mm) = mm else {
         return Ok(RunnableTask(insertion.insert_without_mm()));
     };

@@ -1,7 +1,7 @@
 //! `init_mm`: the kernel's own address space, and everything an mm needs to know about its kernel.
 
 use crate::arch::ArchPgd;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, MmCache};
 
 /// The kernel's address space: its architecture with the reference PGD, its frames, and the walkers that find every mm.
 ///
@@ -11,12 +11,25 @@ pub struct InitMm<K: Kernel> {
     arch: K::Arch,
     frames: &'static K::Frames,
     walkers: K::Walkers,
+    mms: Option<MmCache<K>>,
 }
 
 impl<K: Kernel> InitMm<K> {
     /// Puts the parts together.
     pub fn new(arch: K::Arch, frames: &'static K::Frames, walkers: K::Walkers) -> Self {
-        Self { arch, frames, walkers }
+        Self { arch, frames, walkers, mms: None }
+    }
+
+    /// Keeps the memory of mms that have ended in `mms`, for those to come. Without it, it comes from the heap and goes back there.
+    #[must_use]
+    pub fn with_mm_cache(self, mms: MmCache<K>) -> Self {
+        Self { mms: Some(mms), ..self }
+    }
+
+    /// The cache of memory for mms, if the kernel has one: to be shrunk when memory is short.
+    #[must_use]
+    pub fn mm_cache(&self) -> Option<&MmCache<K>> {
+        self.mms.as_ref()
     }
 
     /// The architecture.

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use kernel_sync::Rcu;
+use kernel_sync::{ArcCache, Rcu};
 
 use crate::arch::ArchPgd;
 use crate::counted_frame::CountedFrame;
@@ -17,6 +17,9 @@ pub type RcuGuard<K> = <<K as Kernel>::Rcu as Rcu>::Guard;
 
 /// A PGD of the kernel's architecture.
 pub type Pgd<K> = <<K as Kernel>::Arch as ArchPgd>::Pgd;
+
+/// Per-CPU caches of memory for mms.
+pub type MmCache<K> = ArcCache<Mm<K>>;
 
 /// Ties a kernel's architecture, frames, RCU, task structures and files together.
 ///

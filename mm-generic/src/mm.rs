@@ -30,7 +30,8 @@ pub struct MmRef<K: Kernel>(
 
 impl<K: Kernel> MmRef<K> {
     fn try_new(mm: Mm<K>) -> Result<Self, OutOfHeap> {
-        Ok(Self(ManuallyDrop::new(RcuArc::try_new(mm)?)))
+        let home = mm.init_mm.mm_cache();
+        Ok(Self(ManuallyDrop::new(RcuArc::try_new_in(mm, home)?)))
     }
 
     /// Tells whether two references are to the same mm.

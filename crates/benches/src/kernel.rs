@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use arch_x86::geometry::{Geometry, LongMode};
-use hosted::cpu::HostCpu;
+use hosted::cpu::{HostCpu, this_cpu};
 use hosted::frames::HostFrames;
 use hosted::kernel::Host;
 use hosted::mmu::{Access, MmuKind, translate};
 use hosted::walk::{ChosenWalk, Walk};
-use hosted::world::{Leftovers, World};
+use hosted::world::{Leftovers, OBJECTS, World};
 use kernel_exec::exec_mmap::exec_mmap;
 use kernel_fork::args::CloneArgs;
 use kernel_fork::copy_process::{copy_process, first_process};
@@ -119,7 +119,9 @@ impl BenchKernel {
         let arch = Chosen::new(scheme, frames, cpus);
         let pid_max = u32::try_from(frames.total()).expect("at most 2^20 frames").max(1 << 15);
         let tasks = Tasks::new(pid_max, cpus).expect("memory for the task list");
-        let world: World<Bench> = World::boot(frames, 0, arch, ChosenWalk::new(walk, tasks));
+        let tasks = tasks.with_caches(OBJECTS, this_cpu).expect("memory for empty caches");
+        let world: World<Bench> =
+            World::boot_with_caches(frames, 0, arch, ChosenWalk::new(walk, tasks));
         let cpu = world.cpu_online();
         let init_mm = world.init_mm();
         let half = init_mm.arch().kernel_half();

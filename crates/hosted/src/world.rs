@@ -1,5 +1,6 @@
 //! A hosted kernel from boot to shutdown, and the account of its frames at the end.
 
+use kernel_sync::ArcCache;
 use kernel_task::epoch::EpochDomain;
 use kernel_task::task::TaskRef;
 use kernel_task::tasks::Tasks;
@@ -7,10 +8,13 @@ use mm_generic::arch::ArchPgd;
 use mm_generic::frames::{Frame, Frames};
 use mm_generic::init_mm::InitMm;
 
-use crate::cpu::HostCpu;
+use crate::cpu::{HostCpu, this_cpu};
 use crate::frames::{HostFrames, WrittenAfterFree};
 use crate::kernel::{Host, Scheme};
 use crate::mmu::MmuKind;
+
+/// Mms, tasks and processes whose memory a CPU of a hosted kernel keeps for the next ones: an RCU batch frees up to 64 at once.
+pub const OBJECTS: usize = 128;
 
 /// A running hosted kernel.
 pub struct World<S: Scheme> {
@@ -39,7 +43,32 @@ impl<S: Scheme> World<S> {
         arch: S::Arch,
         walkers: S::Walkers,
     ) -> Self {
-        let init_mm = Box::leak(Box::new(InitMm::new(arch, frames, walkers)));
+        Self::boot_on(frames, frames_before, InitMm::new(arch, frames, walkers))
+    }
+
+    /// Boots a kernel that keeps the memory of mms that have ended for the next ones, [`OBJECTS`] on each CPU.
+    ///
+    /// # Panics
+    ///
+    /// Without memory for empty caches.
+    pub fn boot_with_caches(
+        frames: &'static HostFrames,
+        frames_before: usize,
+        arch: S::Arch,
+        walkers: S::Walkers,
+    ) -> Self {
+        let cpus = S::tasks(&walkers).cpus();
+        let mms = ArcCache::try_new(cpus, OBJECTS, this_cpu).expect("memory for empty caches");
+        let init_mm = InitMm::new(arch, frames, walkers).with_mm_cache(mms);
+        Self::boot_on(frames, frames_before, init_mm)
+    }
+
+    fn boot_on(
+        frames: &'static HostFrames,
+        frames_before: usize,
+        init_mm: InitMm<Host<S>>,
+    ) -> Self {
+        let init_mm = Box::leak(Box::new(init_mm));
         Self { init_mm, domain: EpochDomain::new(), frames, frames_before }
     }
 

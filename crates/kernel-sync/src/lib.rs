@@ -9,6 +9,7 @@ extern crate alloc;
 #[cfg(all(test, not(loom)))]
 extern crate std;
 
+mod arc_cache;
 pub mod atomic;
 mod barrier;
 mod callback;
@@ -21,6 +22,7 @@ mod rcu;
 mod rcu_arc;
 mod try_box;
 
+pub use arc_cache::ArcCache;
 pub use barrier::{cpu_relax, smp_mb};
 pub use callback::{Callback, CallbackQueue, CallbackRoom, RcuHead};
 pub use gate::Gate;

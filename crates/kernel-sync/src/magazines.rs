@@ -54,12 +54,11 @@ impl<T> Magazines<T> {
     /// Takes one that CPU number `cpu` has given back, or else one that others have given up; `None` when neither has any.
     ///
     /// A `cpu` that is wrong, or that changes meanwhile, costs time and nothing else.
+    #[inline]
     pub fn take(&self, cpu: usize) -> Option<T> {
         let mut stack = self.stack(cpu).lock();
         if stack.is_empty() {
-            let mut depot = self.depot.lock();
-            let from = depot.len() - depot.len().min(self.size / 2);
-            stack.extend(depot.drain(from..));
+            self.refill(&mut stack);
         }
         stack.pop()
     }
@@ -69,18 +68,35 @@ impl<T> Magazines<T> {
     /// # Errors
     ///
     /// `thing`, when there is no room for it: it is the caller's to free.
+    #[inline]
     pub fn put(&self, cpu: usize, thing: T) -> Result<(), T> {
         let mut stack = self.stack(cpu).lock();
-        if stack.len() == self.size {
-            let mut depot = self.depot.lock();
-            if depot.len() + self.size / 2 > self.stacks.len() * self.size {
-                return Err(thing);
-            }
+        if stack.len() == self.size && !self.make_room(&mut stack) {
+            return Err(thing);
+        }
+        // Never reallocates: there is memory for `size` from the beginning, and `push` finds that it suffices.
+        stack.push(thing);
+        Ok(())
+    }
+
+    /// Moves half a stack here from the depot, or what it has.
+    #[cold]
+    fn refill(&self, stack: &mut Vec<T>) {
+        let mut depot = self.depot.lock();
+        let from = depot.len() - depot.len().min(self.size / 2);
+        stack.extend(depot.drain(from..));
+    }
+
+    /// Moves half of a full stack to the depot, if it has room.
+    #[cold]
+    fn make_room(&self, stack: &mut Vec<T>) -> bool {
+        let mut depot = self.depot.lock();
+        let has_room = depot.len() + self.size / 2 <= self.stacks.len() * self.size;
+        if has_room {
             // The older half: the younger one is what the CPU still has in its cache.
             depot.extend(stack.drain(..self.size / 2));
         }
-        stack.push(thing);
-        Ok(())
+        has_room
     }
 
     /// Takes one from anywhere, for a CPU that finds none and can get none elsewhere either.

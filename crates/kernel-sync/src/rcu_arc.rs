@@ -5,13 +5,13 @@
 //! join the two, and is not to be had without aborting on an exhausted heap; Linux has this shape
 //! in `mm_count` and in `put_task_struct_rcu_user`.
 
-use alloc::boxed::Box;
 use core::mem::offset_of;
 use core::ops::Deref;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
+use crate::arc_cache::{Counted, Room};
 use crate::atomic::{AtomicUsize, Ordering, fence};
-use crate::{Callback, OutOfHeap, Rcu, RcuHead, try_box};
+use crate::{ArcCache, Callback, OutOfHeap, Rcu, RcuHead};
 
 /// A counted reference to a `T` that is dropped one grace period of `R` after the last reference.
 ///
@@ -21,13 +21,6 @@ pub struct RcuArc<T: Send + Sync + 'static, R: Rcu> {
     // INVARIANT: points to a live `Counted<T>` of which this reference owns one count.
     object: NonNull<Counted<T>>,
     rcu: core::marker::PhantomData<fn() -> R>,
-}
-
-struct Counted<T> {
-    references: AtomicUsize,
-    /// For the end of the object: queueing it takes no memory.
-    head: RcuHead,
-    value: T,
 }
 
 // SAFETY: a reference gives `&T` and may drop the `T` on another CPU; `T: Send + Sync` allows both.
@@ -42,12 +35,20 @@ impl<T: Send + Sync, R: Rcu> RcuArc<T, R> {
     ///
     /// [`OutOfHeap`]; `value` is dropped.
     pub fn try_new(value: T) -> Result<Self, OutOfHeap> {
-        let object = try_box(Counted {
-            references: AtomicUsize::new(1),
-            head: RcuHead::new(free::<T>),
-            value,
-        })?;
-        let object = NonNull::from(Box::leak(object));
+        Self::try_new_in(value, None)
+    }
+
+    /// Moves `value` to memory of `home`, or to the heap if there is none, with one reference. When `value` has been dropped, the
+    /// memory goes back to where it came from.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfHeap`]; `value` is dropped.
+    #[inline]
+    pub fn try_new_in(value: T, home: Option<&'static ArcCache<T>>) -> Result<Self, OutOfHeap> {
+        let room = home.map_or_else(Room::on_heap, ArcCache::take)?;
+        let (references, head) = (AtomicUsize::new(1), RcuHead::new(free::<T>));
+        let object = room.fill(Counted { references, head, home, value });
         // INVARIANT: the count of one is this reference's.
         Ok(Self { object, rcu: core::marker::PhantomData })
     }
@@ -164,12 +165,19 @@ impl<T: Send + Sync, R: Rcu> Drop for RcuArc<T, R> {
 ///
 /// # Safety
 ///
-/// `head` is in a `Counted<T>` that [`RcuArc::try_new`] made; no reference is left, and every section that found it has ended.
-unsafe fn free<T>(head: NonNull<RcuHead>) {
+/// `head` is in a `Counted<T>` that [`RcuArc::try_new_in`] made; no reference is left, and every section that found it has ended.
+unsafe fn free<T: 'static>(head: NonNull<RcuHead>) {
     // SAFETY: the caller's promise: the head lies so many bytes into its object.
     let object = unsafe { head.byte_sub(offset_of!(Counted<T>, head)) }.cast::<Counted<T>>();
-    // SAFETY: a box in `try_new`; nobody has it any more, by the caller's promise.
-    drop(unsafe { Box::from_raw(object.as_ptr()) });
+    // SAFETY: live, by the caller's promise.
+    let home = unsafe { object.as_ref() }.home;
+    // SAFETY: as above, and not used again.
+    unsafe { ptr::drop_in_place(object.as_ptr()) };
+    // SAFETY: filled in `try_new_in`, and dropped above.
+    let room = unsafe { Room::without_object(object) };
+    if let Some(home) = home {
+        home.put(room);
+    }
 }
 
 impl<T: Send + Sync + core::fmt::Debug, R: Rcu> core::fmt::Debug for RcuArc<T, R> {

@@ -8,6 +8,7 @@ use crate::kernel::TaskKernel;
 use crate::pid::PidReservation;
 use crate::process::{JoinError, ProcessRef};
 use crate::task::{Task, TaskKind, TaskRef};
+use crate::tasks::Tasks;
 
 /// A task that is complete but for its place on the task list.
 ///
@@ -19,18 +20,19 @@ pub struct Insertion<'a, K: TaskKernel> {
 }
 
 impl<'a, K: TaskKernel> Insertion<'a, K> {
-    /// Makes a task under a reserved pid, without mm, in the thread group `process`.
+    /// Makes a task under a pid reserved in `tasks`, without mm, in the thread group `process`.
     ///
     /// # Errors
     ///
     /// [`OutOfHeap`]; the pid is free again, and `parts` are dropped.
     pub fn try_new(
+        tasks: &'static Tasks<K>,
         reservation: PidReservation<'a, Task<K>, K::Rcu>,
         process: ProcessRef<K>,
         kind: TaskKind,
         parts: K::Parts,
     ) -> Result<Self, OutOfHeap> {
-        let task = Task::try_new(reservation.pid(), process, kind, parts)?;
+        let task = Task::try_new(tasks.task_cache(), reservation.pid(), process, kind, parts)?;
         Ok(Self { reservation, task })
     }
 

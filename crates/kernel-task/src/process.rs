@@ -20,7 +20,7 @@
 
 use alloc::vec::Vec;
 
-use kernel_sync::{Mutex, OutOfHeap, RcuArc};
+use kernel_sync::{ArcCache, Mutex, OutOfHeap, RcuArc};
 use mm_generic::kernel::Kernel;
 use mm_generic::mm::Mm;
 
@@ -109,13 +109,17 @@ pub enum JoinError {
 }
 
 impl<K: TaskKernel> Process<K> {
-    /// Makes a process with one live thread, its leader to be, and no place in any family yet.
+    /// Makes a process with one live thread, its leader to be, and no place in any family yet, in memory of `home`, or of the
+    /// heap if there is none: see [`Tasks::process_cache`](crate::tasks::Tasks::process_cache).
     ///
     /// # Errors
     ///
     /// [`OutOfHeap`].
-    pub fn try_new(pid: Pid) -> Result<ProcessRef<K>, OutOfHeap> {
-        RcuArc::try_new(Self {
+    pub fn try_new(
+        home: Option<&'static ArcCache<Self>>,
+        pid: Pid,
+    ) -> Result<ProcessRef<K>, OutOfHeap> {
+        let process = Self {
             pid,
             threads: Mutex::new(Threads { live: 1, others: Vec::new(), closed: false }),
             family: Mutex::new(Family {
@@ -126,7 +130,8 @@ impl<K: TaskKernel> Process<K> {
                 exit: None,
             }),
             children: Mutex::new(Children { youngest: None, given_away: false }),
-        })
+        };
+        RcuArc::try_new_in(process, home)
     }
 
     /// The process id: that of its leader (`getpid`).

@@ -1,7 +1,7 @@
 //! A task: a thread of user programs or of the kernel, and the mm it runs on.
 
 use kernel_sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use kernel_sync::{Mutex, MutexGuard, OutOfHeap, RcuArc};
+use kernel_sync::{ArcCache, Mutex, MutexGuard, OutOfHeap, RcuArc};
 use mm_generic::kernel::Kernel;
 use mm_generic::mm::{Mm, MmUser};
 use mm_generic::publish::{NotReady, PublicationPoint, ReadyMm};
@@ -37,14 +37,16 @@ pub enum TaskKind {
 }
 
 impl<K: TaskKernel> Task<K> {
-    /// Makes a task without mm, in the thread group `process`, that nobody can find yet.
+    /// Makes a task without mm, in the thread group `process`, that nobody can find yet, in memory of `home`, or of the heap if
+    /// there is none.
     pub(crate) fn try_new(
+        home: Option<&'static ArcCache<Self>>,
         pid: Pid,
         process: ProcessRef<K>,
         kind: TaskKind,
         parts: K::Parts,
     ) -> Result<TaskRef<K>, OutOfHeap> {
-        RcuArc::try_new(Self {
+        let task = Self {
             pid,
             process,
             kind,
@@ -52,7 +54,8 @@ impl<K: TaskKernel> Task<K> {
             clear_child_tid: AtomicU64::new(0),
             released_mm: AtomicBool::new(false),
             parts,
-        })
+        };
+        RcuArc::try_new_in(task, home)
     }
 
     /// The thread's id (`gettid`).

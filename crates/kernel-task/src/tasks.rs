@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 
-use kernel_sync::OutOfHeap;
+use kernel_sync::{ArcCache, OutOfHeap};
 use mm_generic::kernel::RcuGuard;
 use mm_generic::loaded::LoadedMm;
 use mm_generic::mm::Mm;
@@ -17,12 +17,20 @@ use thiserror::Error;
 
 use crate::kernel::TaskKernel;
 use crate::pid::{PidError, PidTable};
+use crate::process::Process;
 use crate::task::Task;
 
 /// The tasks and the CPUs of a kernel: what walkers walk.
 pub struct Tasks<K: TaskKernel> {
     pids: PidTable<Task<K>, K::Rcu>,
     cpus: Vec<Cpu<K>>,
+    objects: Option<Objects<K>>,
+}
+
+/// Caches of memory for what the task layer makes.
+struct Objects<K: TaskKernel> {
+    tasks: ArcCache<Task<K>>,
+    processes: ArcCache<Process<K>>,
 }
 
 /// One CPU's loaded mm, on a cache line of its own (two, for the adjacent-line prefetcher).
@@ -54,7 +62,45 @@ impl<K: TaskKernel> Tasks<K> {
         let bytes = cpus * size_of::<Cpu<K>>();
         list.try_reserve_exact(cpus).map_err(|_| OutOfHeap { bytes })?;
         list.extend((0..cpus).map(|_| Cpu { loaded: LoadedMm::new() }));
-        Ok(Self { pids, cpus: list })
+        Ok(Self { pids, cpus: list, objects: None })
+    }
+
+    /// Keeps the memory of tasks and processes that have ended, for `size` of each on each CPU, for those to come. Without it, it comes
+    /// from the heap and goes back there.
+    ///
+    /// `this_cpu` returns the number of the CPU that runs it: a hint, a wrong one costs time.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfHeap`].
+    pub fn with_caches(self, size: usize, this_cpu: fn() -> usize) -> Result<Self, OutOfHeap> {
+        let cpus = self.cpus();
+        let objects = Objects {
+            tasks: ArcCache::try_new(cpus, size, this_cpu)?,
+            processes: ArcCache::try_new(cpus, size, this_cpu)?,
+        };
+        Ok(Self { objects: Some(objects), ..self })
+    }
+
+    /// Number of tasks and processes that memory is kept for.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.objects.as_ref().map_or(0, |them| them.tasks.kept() + them.processes.kept())
+    }
+
+    /// Gives the memory that is kept back to the heap, for a kernel that is short of it; returns for how many tasks and processes.
+    pub fn shrink(&self) -> usize {
+        self.objects.as_ref().map_or(0, |them| them.tasks.shrink() + them.processes.shrink())
+    }
+
+    pub(crate) fn task_cache(&self) -> Option<&ArcCache<Task<K>>> {
+        self.objects.as_ref().map(|objects| &objects.tasks)
+    }
+
+    /// The cache of memory for processes, if there is one.
+    #[must_use]
+    pub fn process_cache(&self) -> Option<&ArcCache<Process<K>>> {
+        self.objects.as_ref().map(|objects| &objects.processes)
     }
 
     /// The task list, which is also where pids come from.

@@ -9,6 +9,7 @@ use crate::scheme;
 use alloc::vec::Vec;
 use arch_x86::geometry::{LongMode, UnknownLevels};
 use arch_x86::slots::{SetupError, Slots};
+use kernel_sync::ArcCache;
 use kernel_task::pid::PID_MAX_DEFAULT;
 use kernel_task::tasks::{Tasks, TasksError};
 use mm_generic::frames::Frame;
@@ -54,9 +55,20 @@ pub fn install(tables: KernelTables, cpus: usize) -> Result<(), InstallError> {
     let root = Frame::at(tables.root()).ok_or(InstallError::Root { root: tables.root() })?;
     let arch = scheme::arch(Slots::adopt(geometry, &PAGE_FRAMES, root, Vec::new())?);
     let tasks = Tasks::new(PID_MAX_DEFAULT, cpus)?;
+    let tasks = tasks.with_caches(OBJECTS, cpu_index).map_err(TasksError::from)?;
+    let mms = ArcCache::try_new(cpus, OBJECTS, cpu_index).map_err(TasksError::from)?;
     let walkers = scheme::walkers(tasks).map_err(TasksError::from)?;
-    INIT_MM.call_once(|| InitMm::new(arch, &PAGE_FRAMES, walkers));
+    INIT_MM.call_once(|| InitMm::new(arch, &PAGE_FRAMES, walkers).with_mm_cache(mms));
     Ok(())
+}
+
+/// Mms, tasks and processes whose memory each processor keeps for the next ones: a batch of RCU callbacks frees up to 64 at once.
+const OBJECTS: usize = 128;
+
+/// Gives the memory of mms, tasks and processes that have ended back to the heap: for when it is short.
+pub fn shrink() {
+    init_mm().mm_cache().map(ArcCache::shrink);
+    tasks().shrink();
 }
 
 /// Returns the kernel's own address space.

@@ -140,9 +140,11 @@ impl<'a, S: Scheme> Duellist<'a, S> {
     /// Makes a process that lacks nothing but its publication.
     fn prepare(&self) -> (NewMm<Host<S>>, Insertion<'static, Host<S>>) {
         let mm = NewMm::new(self.ground.world.init_mm()).expect("frames enough");
-        let reservation = self.ground.world.tasks().pids().alloc(self.cpu).expect("a free pid");
-        let process = Process::try_new(reservation.pid()).expect("heap enough");
-        let insertion = Insertion::try_new(reservation, process, TaskKind::User, ());
+        let tasks = self.ground.world.tasks();
+        let reservation = tasks.pids().alloc(self.cpu).expect("a free pid");
+        let process =
+            Process::try_new(tasks.process_cache(), reservation.pid()).expect("heap enough");
+        let insertion = Insertion::try_new(tasks, reservation, process, TaskKind::User, ());
         (mm, insertion.expect("heap enough"))
     }
 }

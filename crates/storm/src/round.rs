@@ -6,9 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hosted::affinity::pin_to;
+use hosted::cpu::this_cpu;
 use hosted::frames::HostFrames;
 use hosted::kernel::{Host, Scheme};
-use hosted::world::World;
+use hosted::world::{OBJECTS, World};
 use kernel_fork::copy_process::first_process;
 use kernel_sync::Rcu;
 use kernel_task::task::TaskRef;
@@ -114,8 +115,9 @@ impl<S: Scheme> Recipe<S> {
         let frames_before = frames.allocated();
         let arch = (self.arch)(frames);
         let tasks = Tasks::new(PID_MAX, self.cpus).expect("memory for a small task list");
+        let tasks = tasks.with_caches(OBJECTS, this_cpu).expect("memory for empty caches");
         let walkers = (self.walkers)(tasks);
-        let world = World::boot(frames, frames_before, arch, walkers);
+        let world = World::boot_with_caches(frames, frames_before, arch, walkers);
         Ground::new(world, half, growth, self.cpus)
     }
 

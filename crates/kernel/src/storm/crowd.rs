@@ -35,8 +35,9 @@ pub(super) fn unpublished(cpu: usize) -> Insertion<'static, Os> {
         name: name_of(b"duel"),
     });
     let reservation = tasks().pids().alloc(cpu).expect("a free pid");
-    let process = Process::try_new(reservation.pid()).expect("heap enough");
-    Insertion::try_new(reservation, process, TaskKind::User, parts).expect("heap enough")
+    let process =
+        Process::try_new(tasks().process_cache(), reservation.pid()).expect("heap enough");
+    Insertion::try_new(tasks(), reservation, process, TaskKind::User, parts).expect("heap enough")
 }
 
 extern "C" fn never(_: usize) -> ! {
