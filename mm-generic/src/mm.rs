@@ -9,7 +9,7 @@
 use core::mem::ManuallyDrop;
 use core::ops::Deref;
 
-use kernel_sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
+use kernel_sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use kernel_sync::{Mutex, MutexGuard, OutOfHeap, RcuArc};
 use thiserror::Error;
 
@@ -232,9 +232,9 @@ impl<K: Kernel> Deref for MmUser<K> {
 
 impl<K: Kernel> Drop for MmUser<K> {
     fn drop(&mut self) {
-        // Release, and acquire at zero: what every user did to the user half happens before the teardown.
-        if self.mm.users.fetch_sub(1, Ordering::Release) == 1 {
-            fence(Ordering::Acquire);
+        // Relaxed: what each user did to the user half it did under the lock, before it let its share go. The lock is taken
+        // once more below, and not before theirs: the decrements would be in the other order then.
+        if self.mm.users.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.mm.user().exit_mmap(&self.mm);
         }
     }

@@ -8,6 +8,8 @@
 //! when a mutant survives that no `// MUTATION:` comment at its site gives a reason for. `cargo xtask verify mutation` does the same for
 //! the mutants whose function has changed and for a sample of the others.
 
+#[cfg(test)]
+mod bare;
 mod killers;
 mod sites;
 mod survey;
@@ -45,9 +47,18 @@ pub(crate) struct Arguments {
     /// Only mutants whose file, function or code contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Seconds that a test has to kill a mutant, in a search
-    #[arg(long, default_value_t = 60)]
-    seconds: u64,
+    /// Seconds of processor time that a test has to kill a mutant, in a search
+    #[arg(long, default_value_t = 60.0, value_parser = positive)]
+    seconds: f64,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    if seconds > 0.0 && seconds < 1e6 {
+        Ok(seconds)
+    } else {
+        Err(format!("{text} is not a time to wait"))
+    }
 }
 
 /// The protocol crates.
@@ -150,7 +161,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         println!("{}", bench.check(&known, &chosen)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let limit = Duration::from_secs(arguments.seconds);
+    let limit = Duration::from_secs_f64(arguments.seconds);
     let rows = bench.search(&known, only, limit, &|rows| {
         // After each: a search takes long, and what it has found is kept when it is stopped.
         fs::write(&table, table::written(&bench.survey.mutants, rows))

@@ -90,7 +90,8 @@ impl<const CPUS: usize> Gate<CPUS> {
             if !self.is_closed.load(Ordering::Acquire) {
                 return Passage(inside);
             }
-            inside.store(false, Ordering::Release);
+            // Relaxed: nothing was done inside; what was done in an earlier passage, the barrier above releases.
+            inside.store(false, Ordering::Relaxed);
             while self.is_closed.load(Ordering::Relaxed) {
                 cpu_relax();
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use kernel_sync::Gate;
 use kernel_sync::atomic::{AtomicBool, Ordering};
 use kernel_sync::gate::weakened::{self, Barrier};
+use loom::cell::UnsafeCell;
 use loom::thread;
 
 struct World {
@@ -52,9 +53,45 @@ fn fork_and_signal() {
     println!("{} executions", executions.load(std::sync::atomic::Ordering::Relaxed));
 }
 
-/// One test, for what is weakened is weakened for the whole process.
+/// Who closes the gate, alone with what the gate keeps apart.
+fn two_closers() {
+    let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = Arc::clone(&executions);
+    loom::model(move || {
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let world = Arc::new((Gate::<1>::new(), Alone(UnsafeCell::new(0_u32))));
+        // SAFETY: nobody else is inside; loom watches.
+        let close = |world: &(Gate<1>, Alone)| {
+            world.0.closed(|| world.1.0.with_mut(|alone| unsafe { *alone += 1 }));
+        };
+        let other = Arc::clone(&world);
+        let closer = thread::spawn(move || close(&other));
+        close(&world);
+        closer.join().expect("no panic");
+    });
+    println!("{} executions", executions.load(std::sync::atomic::Ordering::Relaxed));
+}
+
+/// What only who has closed the gate may touch.
+struct Alone(UnsafeCell<u32>);
+
+// SAFETY: loom watches the accesses.
+unsafe impl Sync for Alone {}
+// SAFETY: as above.
+unsafe impl Send for Alone {}
+
+/// What is weakened is weakened for the whole process, so one test runs at a time.
+static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+#[test]
+fn closers_take_turns() {
+    let _turn = ONE_AT_A_TIME.lock();
+    two_closers();
+}
+
 #[test]
 fn no_child_gets_away_and_each_barrier_is_needed() {
+    let _turn = ONE_AT_A_TIME.lock();
     fork_and_signal();
     for barrier in [Barrier::Pass, Barrier::Close] {
         weakened::set(Some(barrier));

@@ -78,7 +78,9 @@ unsafe impl<A: ModelArch> Kernel for Model<A> {
     type Walkers = MutantWalk<ModelTasks<A>>;
     type Object = NoObject;
 
-    unsafe fn load_pgd(_root: Frame) {}
+    unsafe fn load_pgd(root: Frame) {
+        Mmu::load(root);
+    }
 
     fn flush_tlb(_mm: &Mm<Self>, _range: Range<u64>) {}
 
@@ -288,14 +290,14 @@ impl<A: ModelArch> World<A> {
 
     /// Loads `mm` on a CPU.
     pub fn load(&self, cpu: usize, mm: mm_generic::publish::ReadyMm<Model<A>>) {
-        self.mmu.cpus[cpu].lock().root = Some(mm.mm().root());
+        Mmu::run_on(cpu);
         // SAFETY: each model drives a CPU from one thread; tasks hold what is loaded.
         unsafe { self.cpu(cpu).switch_mm(mm) };
     }
 
     /// Takes a CPU to the reference PGD.
     pub fn leave(&self, cpu: usize) {
-        self.mmu.cpus[cpu].lock().root = None;
+        Mmu::run_on(cpu);
         // SAFETY: as in `load`.
         unsafe { self.cpu(cpu).leave_mm(self.init_mm()) };
     }

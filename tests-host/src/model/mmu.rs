@@ -4,7 +4,7 @@
 //! a flush only: the kernel's entries are global, and loading another PGD keeps them. One step of a CPU and a flush exclude each
 //! other, for a flush returns when the CPU has taken the interrupt.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use arch_x86::geometry::Geometry;
@@ -46,6 +46,11 @@ thread_local! {
     static MMU: RefCell<Option<Arc<Mmu>>> = const { RefCell::new(None) };
 }
 
+loom::thread_local! {
+    /// The CPU that a thread of the model runs on.
+    static CPU: Cell<usize> = Cell::new(0);
+}
+
 impl Mmu {
     /// Makes the CPUs of an execution.
     pub(super) fn reset(mutant: Option<Mutant>) -> Arc<Self> {
@@ -55,6 +60,17 @@ impl Mmu {
         });
         drop(MMU.replace(Some(Arc::clone(&mmu))));
         mmu
+    }
+
+    /// Moves the calling thread of the model to CPU number `cpu`.
+    pub(super) fn run_on(cpu: usize) {
+        CPU.with(|it| it.set(cpu));
+    }
+
+    /// Loads the PGD at `root` on the thread's CPU.
+    pub(super) fn load(root: Frame) {
+        let mmu = MMU.with_borrow(Clone::clone).expect("`reset` comes first");
+        mmu.cpus[CPU.with(Cell::get)].lock().root = Some(root);
     }
 
     /// Lets every CPU forget what it has cached for addresses of `range`. What models translate is the first page of a slot.

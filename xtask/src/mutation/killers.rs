@@ -164,18 +164,29 @@ impl Killer {
     /// # Errors
     ///
     /// When the test fails without a mutant, or cannot be started.
+    ///
+    /// What has been found out of the same binary is kept beside it.
     pub(super) fn reached(
         &self,
         limit: Duration,
         scratch: &Path,
     ) -> Result<BTreeSet<usize>, Box<dyn Error>> {
+        let kept = format!("{}.reached-by-{}", self.binary.display(), self.test.replace("::", "-"));
+        let kept = Path::new(&kept);
+        let built = fs::metadata(&self.binary)?.modified()?;
+        let is_new = |kept: fs::Metadata| kept.modified().is_ok_and(|kept| kept > built);
         let reached = scratch.with_extension("reached");
         let _ = fs::remove_file(&reached);
+        if fs::metadata(kept).is_ok_and(is_new) {
+            let numbers = fs::read_to_string(kept)?;
+            return Ok(numbers.lines().filter_map(|line| line.parse().ok()).collect());
+        }
         if let Verdict::Failed { .. } = self.run_with(0, limit, scratch, Some(&reached))? {
             let said = fs::read_to_string(scratch)?;
             return Err(format!("{} fails without a mutant:\n{said}", self.name).into());
         }
         let numbers = fs::read_to_string(&reached).unwrap_or_default();
+        fs::write(kept, &numbers)?;
         Ok(numbers.lines().filter_map(|line| line.parse().ok()).collect())
     }
 

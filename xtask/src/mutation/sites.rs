@@ -52,6 +52,21 @@ const SETS: &[&str] = &["populated", "used", "synced"];
 /// Functions that flush TLBs.
 pub(super) const FLUSHES: &[&str] = &["flush", "flush_tlb", "flush_tlb_pages", "flush_kernel_tlb"];
 
+/// Calls that are named like sites and have no mutant: file, word, and why.
+pub(super) const NO_SITES: &[(&str, &str, &str)] = &[
+    (
+        "mm-generic/src/publish.rs",
+        "publish",
+        "what `point.publish` stores is mutated in each `PublicationPoint`, and its order with the hook where an mm is published",
+    ),
+    (
+        "crates/kernel-task/src/insert.rs",
+        "join",
+        "`Process::join` adds to a list that its lock's guard leads to; its order with the publication is mutated at the publication",
+    ),
+    ("crates/kernel-task/src/epoch.rs", "flush", "runs callbacks, and flushes no TLB"),
+];
+
 /// One way in which one site is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mutant {
@@ -281,6 +296,15 @@ impl<'ast> Visit<'ast> for Finder<'_> {
         }
     }
 
+    fn visit_expr_closure(&mut self, closure: &'ast syn::ExprClosure) {
+        if call_of(&closure.body).is_some_and(|call| call.publishes()) {
+            let body = range(&*closure.body);
+            let gone = self.mutant(body.clone(), body.clone(), "removed");
+            self.wrap(body, format!("if {gone} {{}} else {{ "), " }");
+        }
+        visit::visit_expr_closure(self, closure);
+    }
+
     fn visit_arm(&mut self, arm: &'ast syn::Arm) {
         self.statements.push(arm.span().byte_range().start);
         visit::visit_arm(self, arm);
@@ -505,7 +529,7 @@ impl Finder<'_> {
                 );
             } else if self.hooks.contains_key(&whole.start) {
                 // Mutated together with its publication.
-            } else if releases || call.publishes() {
+            } else if releases || call.publishes() || call.flushes() {
                 let removed = self.mutant(whole.clone(), whole.clone(), "removed");
                 self.wrap(whole, format!("if {removed} {{}} else {{ "), " }");
             }
@@ -753,6 +777,13 @@ impl Call<'_> {
             Call::Function(_) => false,
         };
         PUBLISHES.contains(&name.as_str()) || (name == "insert" && is_of_set())
+    }
+
+    /// Tells whether the call is to a method of this object that flushes TLBs.
+    fn flushes(&self) -> bool {
+        let Call::Method(call) = self else { return false };
+        let is_own = matches!(&*call.receiver, Expr::Path(path) if path.path.is_ident("self"));
+        is_own && call.method == "flush"
     }
 
     /// Variables of which a part is handed over: after the call they are not whole.

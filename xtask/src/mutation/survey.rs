@@ -30,8 +30,11 @@ pub(super) struct Project {
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) mutants: Vec<Mutant>,
+    /// Functions that are nothing but a barrier.
+    #[cfg(test)]
+    pub(super) barriers: BTreeSet<String>,
     /// Files of the mutated crates, with all mutants in them.
-    files: Vec<(PathBuf, String)>,
+    pub(super) files: Vec<(PathBuf, String)>,
 }
 
 const RUNTIME: &str = include_str!("runtime.rs");
@@ -73,7 +76,12 @@ impl Survey {
             let idle = idle.join(", ");
             return Err(format!("`// MUTATION:` comments that no mutant is under: {idle}").into());
         }
-        Ok(Self { mutants, files })
+        Ok(Self {
+            mutants,
+            #[cfg(test)]
+            barriers,
+            files,
+        })
     }
 
     /// Writes the copy to `to`. Files that are right already keep their time, so that cargo builds what has changed.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::sites::Mutant;
+use super::sites::{Mutant, NO_SITES};
 
 /// What became of a mutant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +92,8 @@ protocol crates is made wrong, one at a time, in a copy of the workspace that is
 * A mutant that nothing kills has a reason beside its site, `// MUTATION:`, which stands here. One without fails `cargo xtask verify mutation`.
 * *Source* is a hash of the function around the site. `cargo xtask verify mutation` compares the list and the hashes with the code, and runs anew the
   mutants whose function has changed and a sample of the others; `cargo xtask mutation` runs each against its killer.
-* What is not a mutant: a relaxed access, which nothing is weaker than; a lock whose guard leads to the data, which the compiler does not let anybody leave out.
+* What is not a mutant: a relaxed access, which nothing is weaker than; a lock whose guard leads to the data, which the compiler does not let anybody leave out;
+  and these calls:
 
 ";
 
@@ -123,8 +124,11 @@ fn counts<'a>(rows: impl IntoIterator<Item = &'a Row>) -> [usize; 4] {
 /// Writes the table down.
 pub(super) fn written(mutants: &[Mutant], rows: &[Row]) -> String {
     let mut text = String::from(INTRODUCTION);
+    for (file, call, reason) in NO_SITES {
+        let _ = writeln!(text, "  * `{call}` in {file}: {reason};");
+    }
     text.push_str(
-        "| crate | mutants | killed | not killed, for a reason | survive | not searched |\n|---|---|---|---|---|---|\n",
+        "\n| crate | mutants | killed | not killed, for a reason | survive | not searched |\n|---|---|---|---|---|---|\n",
     );
     let mut crates: Vec<&str> = Vec::new();
     for mutant in mutants {

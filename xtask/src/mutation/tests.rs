@@ -8,7 +8,7 @@ use super::killers::Suite;
 use super::sites::{self, Mutant};
 use super::survey::Project;
 use super::table::{self, Fate, Row};
-use super::{Bench, fs, sample};
+use super::{Bench, bare, fs, sample};
 
 fn find(text: &str) -> Vec<Mutant> {
     let barriers = sites::named_barriers(&syn::parse_file(text).expect("Rust"));
@@ -306,6 +306,37 @@ fn the_sample_has_of_each_file_what_is_killed_fastest_and_no_more_than_there_is_
     let of = |number: usize| (&mutants[number - 1], &rows[number - 1]);
     assert_eq!(sample(&[1, 2, 3, 4], of, Duration::from_secs(9)), [2, 3, 1]);
     assert_eq!(sample(&[1, 2, 3, 4], of, Duration::from_secs(1)), [2, 3]);
+}
+
+#[test]
+fn every_ordering_barrier_and_publication_of_the_product_has_a_mutant() {
+    let project = super::product();
+    let survey = super::survey::Survey::of(&project).expect("understood");
+    let barriers: Vec<&str> = survey.barriers.iter().map(String::as_str).collect();
+    let (mut lacking, mut unused) = (Vec::new(), sites::NO_SITES.to_vec());
+    for (path, _) in &survey.files {
+        let text = fs::read_to_string(project.root.join(path)).expect("read before");
+        let path = path.to_str().expect("text");
+        let mutants: Vec<&Mutant> = survey.mutants.iter().filter(|it| it.file == path).collect();
+        for word in bare::words(&text, &barriers) {
+            let has = mutants.iter().any(|mutant| {
+                let names_it = || mutant.code.contains(&word.word) || mutant.site.len() > 100;
+                if word.is_ordering {
+                    mutant.site.start == word.at
+                        || (mutant.code.starts_with("fence") && mutant.site.contains(&word.at))
+                } else {
+                    mutant.site.contains(&word.at) && names_it()
+                }
+            });
+            let is_no_site = |no: &(&str, &str, &str)| (no.0, no.1) == (path, word.word.as_str());
+            if !has && !sites::NO_SITES.iter().any(is_no_site) {
+                lacking.push(format!("{path}:{}: {}", word.line, word.word));
+            }
+            unused.retain(|no| has || !is_no_site(no));
+        }
+    }
+    assert!(lacking.is_empty(), "no mutant:\n{}", lacking.join("\n"));
+    assert_eq!(unused, [], "exceptions that are none");
 }
 
 #[test]
