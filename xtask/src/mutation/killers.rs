@@ -114,7 +114,12 @@ impl Suite {
             let target = message["target"]["name"].as_str().ok_or("a target without name")?;
             let manifest = message["manifest_path"].as_str().ok_or("no manifest")?;
             let directory = Path::new(manifest).parent().ok_or("no directory")?;
-            killers.extend(tests_of(target, Path::new(binary), directory)?);
+            // Another build of the same tests in the same directory takes the name, and this link keeps the file.
+            let kept = copy.with_extension("tests").join(target);
+            fs::create_dir_all(kept.parent().ok_or("no directory")?)?;
+            let _ = fs::remove_file(&kept);
+            fs::hard_link(binary, &kept)?;
+            killers.extend(tests_of(target, &kept, directory)?);
         }
         for left_out in self.left_out {
             if !killers.iter().any(|killer| killer.name.starts_with(left_out)) {
