@@ -102,7 +102,8 @@ impl<G: Geometry, F: Frames> KernelSlots for Slots<G, F> {
             let entry = G::Word::from_u64(entry).expect("it came from an entry");
             if let Target::Table(table) = entry::target(tables.geometry(), G::SLOT_DEPTH, entry) {
                 if retired.behind() == Behind::Subtree {
-                    tables.free_below(table, G::SLOT_DEPTH + 1);
+                    // SAFETY: the caller's promise: nothing leads to the table any more, and a grace period has passed.
+                    unsafe { tables.free_below(table, G::SLOT_DEPTH + 1) };
                 }
                 // SAFETY: the caller's promise: nothing leads to the table any more.
                 unsafe { tables.frames().put(table) };
@@ -129,7 +130,8 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
     /// Fills a new table with what another one holds.
     fn move_table(&self, old: Frame, new: &mut NewTable<F>) -> Result<G::Word, ReplaceError> {
         let from = G::Word::table(self.tables().frames(), old);
-        self.fill(new, |index| G::Word::load(&from[index], Ordering::Acquire))
+        // Relaxed: the sole owner's range is borrowed exclusively, so whoever mapped here has handed it on since.
+        self.fill(new, |index| G::Word::load(&from[index], Ordering::Relaxed))
     }
 
     /// Fills a new table, and makes its entry.
@@ -160,7 +162,8 @@ impl<G: Geometry, F: Frames> Slots<G, F> {
             addr: self.addr(slot) + index as u64 * PAGE_SIZE,
         };
         let page = |cell| {
-            let entry = G::Word::load(cell, Ordering::Acquire);
+            // Relaxed, as in `move_table`.
+            let entry = G::Word::load(cell, Ordering::Relaxed);
             let frame = entry::frame(entry)?;
             Some((frame.phys(), entry::prot::<G>(entry, false), entry::is_dirty(entry)))
         };

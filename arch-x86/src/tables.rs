@@ -46,24 +46,15 @@ impl<G: Geometry, F: Frames> Tables<G, F> {
     /// The table behind entry `index` of the table at `table`, if there is one.
     #[inline]
     pub(crate) fn child(&self, table: Frame, index: usize) -> Option<Frame> {
-        // Acquire: the table is initialised before its entry is stored.
-        entry::frame(G::Word::load(&self.entries(table)[index], Ordering::Acquire))
+        // Relaxed: stored by `set_child` before the root was handed to anybody.
+        entry::frame(G::Word::load(&self.entries(table)[index], Ordering::Relaxed))
     }
 
     /// Puts a supervisor table behind entry `index` of the top-level table `root`, which nobody else can reach yet.
     pub(crate) fn set_child(&self, root: Frame, index: usize, child: Frame) {
         let entry = entry::table(&self.geometry, 0, child, false)
             .expect("only PAE has tables of its own here, and its 64-bit entries hold any frame");
-        G::Word::store(&self.entries(root)[index], entry, Ordering::Release);
-    }
-
-    /// Frees the tables behind the entries of `table`, a table of level `depth` that nothing leads to any more.
-    pub(crate) fn free_below(&self, table: Frame, depth: usize) {
-        let levels = self.geometry.levels();
-        if depth + 1 < levels.len() {
-            // SAFETY: nothing leads to what is below an unreachable table.
-            let mut free = |frame| unsafe { self.frames.put(frame) };
-            self.unlink_tables(table, depth, levels[depth].entries(), &mut free);
-        }
+        // Relaxed: who publishes the root releases this with it.
+        G::Word::store(&self.entries(root)[index], entry, Ordering::Relaxed);
     }
 }

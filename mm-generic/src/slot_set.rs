@@ -31,11 +31,11 @@ impl SlotSet {
         word.store(bits, Ordering::Release);
     }
 
-    /// Takes `slot` out. Writers must be serialised; the store releases what they wrote before.
+    /// Takes `slot` out. Writers must be serialised. Releases nothing: who misses the slot relies on nothing.
     pub(crate) fn remove(&self, slot: usize) {
         let word = &self.words[slot / WORD_SLOTS];
         let bits = word.load(Ordering::Relaxed) & !(1 << (slot % WORD_SLOTS));
-        word.store(bits, Ordering::Release);
+        word.store(bits, Ordering::Relaxed);
     }
 
     /// Tells whether `slot` is a member, acquiring what its writer wrote before.
@@ -48,19 +48,19 @@ impl SlotSet {
         slots.all(|slot| self.contains(slot))
     }
 
-    /// Number of members.
+    /// Number of members. Acquires nothing.
     pub(crate) fn len(&self) -> usize {
         self.words[..self.used]
             .iter()
-            .map(|word| word.load(Ordering::Acquire).count_ones() as usize)
+            .map(|word| word.load(Ordering::Relaxed).count_ones() as usize)
             .sum()
     }
 
-    /// The members in words of [`WORD_SLOTS`] slots, the lowest slot in the lowest bit, acquiring what
-    /// their writers wrote before.
+    /// The members in words of [`WORD_SLOTS`] slots, the lowest slot in the lowest bit. Acquires nothing: who has to see what was
+    /// stored in a slot acquires it from the slot, and who must not miss one has seen the generation before.
     #[inline]
     pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
-        self.words[..self.used].iter().map(|word| word.load(Ordering::Acquire))
+        self.words[..self.used].iter().map(|word| word.load(Ordering::Relaxed))
     }
 
     /// Calls `visit` for each member in ascending order.

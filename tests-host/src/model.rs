@@ -11,7 +11,7 @@ mod rcu;
 #[cfg(feature = "pgd-init-late")]
 mod tasks;
 
-pub use frames::{ModelFrames, TINY_SLOT, Tiny};
+pub use frames::{Deep, ModelFrames, TINY_SLOT, Tiny};
 pub use kernel::{Model, ModelArch, ModelTask, ModelTasks, World, explore};
 pub use rcu::ModelRcu;
 #[cfg(feature = "pgd-init-late")]

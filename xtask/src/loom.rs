@@ -21,6 +21,7 @@ const MODELS: &[Models] = &[
     Models { package: "kernel-sync", features: &[], test: "rcu_arc_loom" },
     Models { package: "kernel-sync", features: &[], test: "arc_cache_loom" },
     Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_protocol" },
+    Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_tables" },
     Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_tasks" },
     Models { package: "kernel-task", features: &[], test: "pid_loom" },
     Models { package: "kernel-task", features: &[], test: "epoch_loom" },

@@ -89,6 +89,7 @@ const SUITES: &[Suite] = &[
         features: &["tests-host/pgd-init-late"],
         tests: &[
             "loom_protocol",
+            "loom_tables",
             "loom_tasks",
             "pid_loom",
             "epoch_loom",

@@ -186,13 +186,16 @@ impl<G: Geometry, F: Frames> Tables<G, F> {
             let mapped_to = addr | (level.span() - 1);
             let end = mapped_to.min(last);
             let cell = &entries[level.index(addr)];
-            let entry = G::Word::load(cell, Ordering::Acquire);
+            // Relaxed: the caller has the user half to himself.
+            let entry = G::Word::load(cell, Ordering::Relaxed);
             if let Target::Table(child) = entry::target(&self.geometry, depth, entry) {
                 if depth + 2 < levels.len() {
                     self.unlink_range(child, depth + 1, addr, end, next, free);
                 }
                 if mapped_to < next {
-                    G::Word::swap(cell, G::Word::NONE, Ordering::Release);
+                    // Relaxed: a walk that finds the entry gone has found nothing, and one that went through it before is over when the
+                    // caller has flushed.
+                    G::Word::swap(cell, G::Word::NONE, Ordering::Relaxed);
                     free(child);
                 }
             }
@@ -203,25 +206,25 @@ impl<G: Geometry, F: Frames> Tables<G, F> {
         }
     }
 
-    /// Unlinks what is behind the first `entries` entries of `table`, a table of level `depth`, and
-    /// hands each table to `free` once everything below it is gone.
-    pub(crate) fn unlink_tables(
-        &self,
-        table: Frame,
-        depth: usize,
-        entries: usize,
-        free: &mut impl FnMut(Frame),
-    ) {
-        for cell in &self.entries(table)[..entries] {
-            let entry = G::Word::load(cell, Ordering::Acquire);
+    /// Frees the tables behind the entries of `table`, a table of level `depth`. The entries stay: the table goes next.
+    ///
+    /// # Safety
+    ///
+    /// Nothing leads to `table` any more, and what was stored in it, and in what is below, happened before.
+    pub(crate) unsafe fn free_below(&self, table: Frame, depth: usize) {
+        let levels = self.geometry.levels();
+        if depth + 1 >= levels.len() {
+            return;
+        }
+        for cell in &self.entries(table)[..levels[depth].entries()] {
+            // Relaxed: the caller's promise.
+            let entry = G::Word::load(cell, Ordering::Relaxed);
             if let Target::Table(child) = entry::target(&self.geometry, depth, entry) {
-                let below = depth + 1;
-                if below + 1 < self.geometry.levels().len() {
-                    let entries = self.geometry.levels()[below].entries();
-                    self.unlink_tables(child, below, entries, free);
+                // SAFETY: nothing leads to what is below an unreachable table, and the caller's promise for the rest.
+                unsafe {
+                    self.free_below(child, depth + 1);
+                    self.frames.put(child);
                 }
-                G::Word::swap(cell, G::Word::NONE, Ordering::Release);
-                free(child);
             }
         }
     }

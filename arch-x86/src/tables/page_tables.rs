@@ -41,19 +41,22 @@ fn take_page<G: Geometry>(cell: &Cell<G>) -> Option<G::Word> {
     if G::Word::load(cell, Ordering::Relaxed) == G::Word::NONE {
         return None;
     }
-    // A swap: the MMU may set the dirty bit until the entry is clear.
-    Some(G::Word::swap(cell, G::Word::NONE, Ordering::AcqRel))
+    // A swap: the MMU may set the dirty bit until the entry is clear. Relaxed: whoever mapped the page did so under the lock of the user
+    // half, or through the range that the caller has to himself now; and who finds the entry gone has no use of what was before.
+    Some(G::Word::swap(cell, G::Word::NONE, Ordering::Relaxed))
 }
 
 /// Gives the page of `entry`, as just loaded from `cell`, the rights `prot`; returns the entry as it is then.
 fn set_prot<G: Geometry>(cell: &Cell<G>, mut entry: G::Word, prot: Prot) -> G::Word {
-    // Only the MMU changes the entry meanwhile: it sets accessed and dirty bits.
+    // Only the MMU changes the entry meanwhile: it sets accessed and dirty bits. Relaxed: the frame stays the same, and with it what
+    // there was to be seen of it.
     loop {
         let changed = entry::with_prot::<G>(entry, prot);
         if changed == entry {
             return entry;
         }
-        match G::Word::compare_exchange(cell, entry, changed, Ordering::AcqRel, Ordering::Acquire) {
+        match G::Word::compare_exchange(cell, entry, changed, Ordering::Relaxed, Ordering::Relaxed)
+        {
             Ok(_) => return changed,
             Err(found) => entry = found,
         }
@@ -126,7 +129,8 @@ unsafe impl<G: Geometry, F: Frames> PageTables for Tables<G, F> {
     ) -> ControlFlow<B> {
         let mut protect = |start: u64, cells: &[Cell<G>]| {
             for (addr, cell) in pages(start, cells) {
-                let entry = G::Word::load(cell, Ordering::Acquire);
+                // Relaxed: the caller has the user half to himself.
+                let entry = G::Word::load(cell, Ordering::Relaxed);
                 if let Some(leaf) = leaf::<G>(entry) {
                     let prot = visit(addr, leaf)?;
                     set_prot::<G>(cell, entry, prot);
@@ -159,7 +163,8 @@ unsafe impl<G: Geometry, F: Frames> PageTables for Tables<G, F> {
             // Found for the first page: where there is none, no table is needed.
             let mut copies = None;
             for (addr, cell) in pages(start, cells) {
-                let entry = G::Word::load(cell, Ordering::Acquire);
+                // Relaxed, as in `protect_range`.
+                let entry = G::Word::load(cell, Ordering::Relaxed);
                 let Some(leaf) = leaf::<G>(entry) else { continue };
                 let table = match copies {
                     Some(table) => table,
@@ -223,7 +228,9 @@ unsafe impl<G: Geometry, F: Frames> PageTables for Tables<G, F> {
     unsafe fn unmap_kernel(&self, root: Frame, addr: u64) -> Option<Frame> {
         self.geometry.kernel_half().range(addr, PAGE_SIZE).ok()?;
         let cell = self.find_cell(root, addr)?;
-        entry::frame(G::Word::swap(cell, G::Word::NONE, Ordering::AcqRel))
+        // Acquire: what was done with the frame before it was mapped is over. Not release: nobody reads of an entry that it is gone and
+        // relies on what was before.
+        entry::frame(G::Word::swap(cell, G::Word::NONE, Ordering::Acquire))
     }
 
     unsafe fn unmap_kernel_range<B>(

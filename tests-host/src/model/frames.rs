@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 use std::sync::Mutex;
 
 use arch_x86::geometry::{Geometry, Level, SlotTable};
-use kernel_sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use kernel_sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use mm_generic::frames::{Frame, Frames, OutOfFrames, PAGE_SIZE};
 use mm_generic::kernel_range::KernelHalf;
 
@@ -44,12 +44,58 @@ impl Geometry for Tiny {
     }
 }
 
+/// Two user and two kernel slots with three levels of tables below them, of four entries each.
+#[derive(Debug, Clone, Copy)]
+pub struct Deep;
+
+impl Geometry for Deep {
+    type Word = u64;
+
+    const BOUNDARY: usize = 2;
+    const SLOTS: SlotTable = SlotTable::TopLevel;
+    const HAS_NX: bool = true;
+
+    fn levels(&self) -> &'static [Level] {
+        const {
+            &[
+                Level { shift: 18, bits: 2 },
+                Level { shift: 16, bits: 2 },
+                Level { shift: 14, bits: 2 },
+                Level { shift: 12, bits: 2 },
+            ]
+        }
+    }
+
+    fn is_canonical_sign_extended(&self) -> bool {
+        false
+    }
+
+    fn slots(&self) -> usize {
+        2
+    }
+
+    fn user_end(&self) -> u64 {
+        2 << 18
+    }
+
+    fn kernel_half(&self) -> KernelHalf {
+        KernelHalf { first: self.user_end(), last: (4 << 18) - 1 }
+    }
+}
+
 /// A fixed number of frames of few entries. The one that was freed last is taken first, so that entries come back as soon as they
 /// may; a use after the free is a failure.
 pub struct ModelFrames {
+    /// Before they have been used.
+    are_zero: bool,
+    /// From who gives a frame back to who takes one: what an allocator's lock orders.
+    given_back: AtomicUsize,
     tables: Vec<Vec<AtomicU64>>,
     state: Mutex<State>,
 }
+
+/// What a frame of rubbish holds: entries that are live and lead nowhere.
+const RUBBISH: u64 = 0xdead_bee0_0001;
 
 struct State {
     counts: Vec<usize>,
@@ -66,9 +112,21 @@ impl ModelFrames {
     /// Makes `frames` frames.
     #[must_use]
     pub fn new(frames: usize) -> Self {
+        Self::holding(0, frames)
+    }
+
+    /// Makes `frames` frames whose entries are live and wrong until they are handed out.
+    #[must_use]
+    pub fn of_rubbish(frames: usize) -> Self {
+        Self::holding(RUBBISH, frames)
+    }
+
+    fn holding(entry: u64, frames: usize) -> Self {
         Self {
+            are_zero: entry == 0,
+            given_back: AtomicUsize::new(0),
             tables: (0..frames)
-                .map(|_| (0..ENTRIES).map(|_| AtomicU64::new(0)).collect())
+                .map(|_| (0..ENTRIES).map(|_| AtomicU64::new(entry)).collect())
                 .collect(),
             state: Mutex::new(State {
                 counts: vec![0; frames],
@@ -119,7 +177,10 @@ unsafe impl Frames for ModelFrames {
             state.lives[free] += 1;
             (free, state.lives[free] > 1)
         };
-        if is_used {
+        if !self.are_zero {
+            self.given_back.fetch_add(0, Ordering::Acquire);
+        }
+        if is_used || !self.are_zero {
             for entry in &self.tables[free] {
                 entry.store(0, Ordering::Relaxed);
             }
@@ -133,6 +194,9 @@ unsafe impl Frames for ModelFrames {
 
     unsafe fn put(&self, frame: Frame) {
         self.assert_live(frame);
+        if !self.are_zero {
+            self.given_back.fetch_add(0, Ordering::Release);
+        }
         let (index, mut state) = (Self::index(frame), self.state());
         state.counts[index] -= 1;
         if state.counts[index] == 0 {
