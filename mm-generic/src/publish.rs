@@ -74,7 +74,12 @@ impl<K: Kernel> NewMm<K> {
     #[inline]
     pub fn publish<P: PublicationPoint<K>>(self, point: P) -> (PublishedMm<K>, P::Published) {
         let mm = self.0.grab();
+        // Which of the three comes first does not matter: nobody loads the mm, or attaches it, before it is ready.
+        // MUTATION(after the next statement): the stage is for the error of who asks too early, and what it
+        // says then, New or Published, is refused alike.
         mm.set_stage(Stage::Published);
+        // MUTATION(after the next statement): both come before the barrier of late init, which is what a walk that misses the
+        // mm relies on, and one that finds it, on the list or through the task, finds the same mm.
         mm.join();
         let published = point.publish(self.0);
         (PublishedMm(mm), published)

@@ -2,7 +2,7 @@
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p tests-host --release --test loom_tables`
 //!
-//! Two threads. Every frame is full of rubbish before it is handed out, so that a table that is reached before its zeros is noticed, and
+//! Two threads, three where it takes a helper. Every frame is full of rubbish before it is handed out, so that a table that is reached before its zeros is noticed, and
 //! every page has a word that is stored before it is mapped.
 #![cfg(all(loom, feature = "pgd-init-late"))]
 
@@ -10,10 +10,13 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arch_x86::geometry::Geometry;
+use arch_x86::late::LateInit;
+use arch_x86::late_pgd::LatePgd;
 use arch_x86::slots::Slots;
 use arch_x86::tables::Tables;
-use kernel_sync::atomic::{AtomicUsize, Ordering};
+use kernel_sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
+use mm_generic::arch::{ArchPgd, PgdWalk};
 use mm_generic::frames::{Frame, Frames, PAGE_SIZE};
 use mm_generic::page_tables::{Leaf, PageTables};
 use mm_generic::prot::Prot;
@@ -213,5 +216,103 @@ fn an_mmu_finds_copied_pages_with_their_contents() {
         });
         world.check(world.walk_user(to, 0));
         copier.join().expect("no panic");
+    });
+}
+
+/// A kernel with one mm, which walks find from its publication on.
+struct OneMm {
+    frames: *mut ModelFrames,
+    arch: LateInit<Deep, ModelFrames>,
+    pgd: LatePgd,
+    is_published: AtomicBool,
+}
+
+// SAFETY: the pointer is a shared reference in all but name.
+unsafe impl Send for OneMm {}
+// SAFETY: as above.
+unsafe impl Sync for OneMm {}
+
+// SAFETY: the only mm.
+unsafe impl PgdWalk<LatePgd> for OneMm {
+    fn for_each_pgd(&self, visit: &mut dyn FnMut(&LatePgd)) {
+        if self.is_published.load(Ordering::Acquire) {
+            visit(&self.pgd);
+        }
+    }
+}
+
+impl OneMm {
+    fn grow(&self) {
+        let half = Deep.kernel_half();
+        let range = half.range(half.first, PAGE_SIZE).expect("a page of the kernel half");
+        self.arch.populate_kernel(range).expect("enough frames");
+        self.arch.sync_global_pgds(range, self, &mut || {});
+    }
+
+    /// Goes through the PGD's first slot as an MMU does. The table behind it has no page.
+    fn walk(&self, pgd: &LatePgd) {
+        // SAFETY: lives until this is dropped.
+        let frames = unsafe { &*self.frames };
+        // SAFETY: the caller holds the PGD.
+        let entry = unsafe { self.arch.slots().entry_of(self.arch.root(pgd), 0) };
+        if entry & 1 != 0 {
+            let table = Frame::at(entry & 0x000f_ffff_ffff_f000).expect("the low bits are masked");
+            // Relaxed: an MMU's second load hangs on the first one, whose acquire stands for that.
+            let below = frames.table64(table)[0].load(Ordering::Relaxed);
+            assert_eq!(below, 0, "a PGD leads to a table that is not zero yet");
+        }
+    }
+}
+
+impl Drop for OneMm {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // SAFETY: made by `Box::into_raw`. What refers to it has no drop of its own and is not used again.
+            drop(unsafe { Box::from_raw(self.frames) });
+        }
+    }
+}
+
+impl OneMm {
+    /// Explores a growth on another CPU and what `birth` does on this one.
+    fn explore(birth: fn(&Arc<Self>)) {
+        let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = Arc::clone(&executions);
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(BOUND);
+        builder.check(move || {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let frames = Box::into_raw(Box::new(ModelFrames::of_rubbish(8)));
+            // SAFETY: lives until the kernel is dropped.
+            let slots = Slots::with_empty_reference(Deep, unsafe { &*frames });
+            let arch = LateInit::new(slots.expect("enough frames"));
+            let pgd = arch.pgd_alloc().expect("enough frames");
+            let kernel = Arc::new(Self { frames, arch, pgd, is_published: AtomicBool::new(false) });
+            let other = Arc::clone(&kernel);
+            let grower = thread::spawn(move || other.grow());
+            birth(&kernel);
+            grower.join().expect("no panic");
+            kernel.walk(&kernel.pgd);
+        });
+        println!("{} executions", executions.load(std::sync::atomic::Ordering::Relaxed));
+    }
+}
+
+#[test]
+fn a_pgd_that_is_completed_or_settled_leads_to_tables_of_zeros() {
+    OneMm::explore(|kernel| {
+        kernel.is_published.store(true, Ordering::Release);
+        kernel.arch.pgd_init_late(&kernel.pgd);
+        kernel.walk(&kernel.pgd);
+    });
+}
+
+#[test]
+fn a_pgd_that_is_copied_leads_to_tables_of_zeros() {
+    OneMm::explore(|kernel| {
+        let copied = kernel.arch.pgd_alloc().expect("enough frames");
+        kernel.walk(&copied);
+        // SAFETY: nobody else has it.
+        unsafe { kernel.arch.pgd_free(copied) };
     });
 }

@@ -36,7 +36,9 @@ unsafe impl<A: ArchPgd> Kernel for TestKernel<A> {
         tlb::flush(mm.init_mm().frames(), mm.root(), range);
     }
 
-    fn flush_kernel_tlb(_range: KernelRange) {}
+    fn flush_kernel_tlb(_range: KernelRange) {
+        KERNEL_FLUSHES.set(KERNEL_FLUSHES.get() + 1);
+    }
 
     fn kept_page(object: &Pattern, offset: u64, len: usize) -> Option<CountedFrame<HostFrames>> {
         KEPT.with_borrow(|kept| {
@@ -44,6 +46,15 @@ unsafe impl<A: ArchPgd> Kernel for TestKernel<A> {
             ((file, *at) == (object, (offset, len))).then(|| frame.clone())
         })
     }
+}
+
+thread_local! {
+    static KERNEL_FLUSHES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How often this thread has flushed the kernel half.
+pub(crate) fn kernel_flushes() -> u64 {
+    KERNEL_FLUSHES.get()
 }
 
 /// A file, offset and length of a page in it, and the frame that has its bytes.

@@ -6,13 +6,42 @@ use mm_generic::frames::Frames;
 use mm_generic::page_tables::{MapError, PageTables};
 use mm_generic::prot::Prot;
 
+use super::kernel::kernel_flushes;
 use super::world::{PAGE, PRIVATE, R, RW, World, on_every_mmu};
 
 on_every_mmu!(
     user_mappings_leave_the_kernel_half_alone,
     kernel_mappings_are_seen_by_every_mm_and_by_no_program,
     kernel_mappings_are_refused_where_they_do_not_belong,
+    pages_of_a_reclaimed_range_are_handed_on_after_a_flush,
 );
+
+/// More pages than one flush stands for.
+fn pages_of_a_reclaimed_range_are_handed_on_after_a_flush<A: ArchPgd>(world: &World<A>) {
+    const PAGES: u64 = 150;
+    const BATCH: u64 = 64;
+    let start = world.kernel_start();
+    let range = world.init_mm.grow(start, PAGES * PAGE).unwrap();
+    for page in 0..PAGES {
+        let frame = world.frames.alloc().unwrap();
+        world.init_mm.map_kernel(&range, start + page * PAGE, frame, RW).unwrap();
+    }
+    let before = kernel_flushes();
+    let mut released = 0;
+    let release = |addr, frame| {
+        assert_eq!(addr, start + released * PAGE);
+        assert!(
+            kernel_flushes() - before > released / BATCH,
+            "page {released} was not flushed since it was unmapped"
+        );
+        // SAFETY: no entry shows it, and the flush came before.
+        unsafe { world.frames.put(frame) };
+        released += 1;
+    };
+    // SAFETY: nobody uses the range.
+    unsafe { world.init_mm.reclaim(range, release) }.unwrap();
+    assert_eq!(released, PAGES);
+}
 
 fn user_mappings_leave_the_kernel_half_alone<A: ArchPgd>(world: &World<A>) {
     let start = world.kernel_start();

@@ -9,6 +9,7 @@ mod high_frames;
 mod kernel;
 mod kernel_access;
 mod kernel_half;
+mod lazy;
 mod mapping;
 mod model;
 mod paging;
