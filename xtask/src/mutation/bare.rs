@@ -102,10 +102,11 @@ fn end_of_item(tokens: &[TokenTree], mut at: usize) -> usize {
         match token {
             TokenTree::Punct(end) if end.as_char() == ';' => return at,
             TokenTree::Punct(end) if end.as_char() == ',' && !is_item => return at,
-            TokenTree::Group(group) if is_brace(group) => {
-                if !tokens.get(at).is_some_and(|next| is_ident(next, "else")) {
-                    return at;
-                }
+            TokenTree::Group(group)
+                if is_brace(group)
+                    && !tokens.get(at).is_some_and(|next| is_ident(next, "else")) =>
+            {
+                return at;
             }
             _ => {}
         }
