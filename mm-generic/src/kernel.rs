@@ -87,4 +87,16 @@ pub unsafe trait Kernel: Sized + Send + Sync + 'static {
     ) -> Option<CountedFrame<Self::Frames>> {
         None
     }
+
+    /// Returns the frame that [`Kernel::kept_page`] would, if the kernel has it already: nothing is made, read or waited for.
+    ///
+    /// Asked for the pages around one that a program has just loaded from, which it is likely to need next. `None`, which is the
+    /// default, leaves each page to a fault of its own.
+    fn peek_kept_page(
+        _object: &Self::Object,
+        _offset: u64,
+        _len: usize,
+    ) -> Option<CountedFrame<Self::Frames>> {
+        None
+    }
 }

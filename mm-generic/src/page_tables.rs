@@ -169,6 +169,38 @@ pub unsafe trait PageTables: Send + Sync + 'static {
         }
     }
 
+    /// Visits the pages of `range` (user addresses in bytes) that show nothing, in ascending order, and maps what `visit` answers
+    /// with, until one cannot be mapped. Pages for which a table lacks need not be visited.
+    ///
+    /// Takes over no count of the frames; the caller's counts stay with the entries.
+    ///
+    /// # Errors
+    ///
+    /// See [`MapError`]; the page that `visit` was asked for last shows nothing.
+    ///
+    /// # Safety
+    ///
+    /// As for [`PageTables::map`]; `visit` does not use these tables.
+    unsafe fn fill_range(
+        &self,
+        root: Frame,
+        range: Range<u64>,
+        mut visit: impl FnMut(u64) -> Option<Leaf>,
+    ) -> Result<Shows, MapError> {
+        let mut shows = Shows::AtOnce;
+        for addr in range.step_by(PAGE_SIZE as usize) {
+            // SAFETY: the caller's promise.
+            if unsafe { self.lookup(root, addr) }.is_none()
+                && let Some(leaf) = visit(addr)
+                // SAFETY: as above.
+                && unsafe { self.map(root, addr, leaf) }? == Shows::AfterFlush
+            {
+                shows = Shows::AfterFlush;
+            }
+        }
+        Ok(shows)
+    }
+
     /// Takes out one page of the user half and returns what it showed.
     ///
     /// The caller flushes the TLB before it frees the frame.

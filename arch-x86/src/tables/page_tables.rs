@@ -191,6 +191,34 @@ unsafe impl<G: Geometry, F: Frames> PageTables for Tables<G, F> {
         }
     }
 
+    unsafe fn fill_range(
+        &self,
+        root: Frame,
+        range: Range<u64>,
+        mut visit: impl FnMut(u64) -> Option<Leaf>,
+    ) -> Result<Shows, MapError> {
+        let mut fill = |start: u64, cells: &[Cell<G>]| {
+            for (addr, cell) in pages(start, cells) {
+                if G::Word::load(cell, Ordering::Relaxed) != G::Word::NONE {
+                    continue;
+                }
+                let Some(leaf) = visit(addr) else { continue };
+                let Leaf { frame, prot, dirty } = leaf;
+                let Some(entry) = entry::page::<G>(frame, prot, true, dirty) else {
+                    return ControlFlow::Break(MapError::FrameTooHigh { addr, frame });
+                };
+                // Release: who finds the entry finds the page's contents.
+                G::Word::store(cell, entry, Ordering::Release);
+            }
+            ControlFlow::Continue(())
+        };
+        match self.for_each_user_stretch(root, range, &mut fill) {
+            // No table was made, and MMUs remember no absent entry of the last level.
+            ControlFlow::Continue(()) => Ok(Shows::AtOnce),
+            ControlFlow::Break(error) => Err(error),
+        }
+    }
+
     unsafe fn unlink_user_tables(
         &self,
         root: Frame,

@@ -113,12 +113,25 @@ unsafe impl Kernel for Os {
     }
 
     fn kept_page(object: &FileObject, offset: u64, len: usize) -> Option<CountedFrame<PageFrames>> {
-        let bytes = object.0.archive_bytes()?;
-        let start = usize::try_from(offset).ok()?;
-        // What begins behind the end is an error, which a read tells.
-        let bytes = bytes.get(start..).filter(|bytes| !bytes.is_empty())?;
-        page_cache::page(&bytes[..len.min(bytes.len())])
+        page_cache::page(archive_bytes(object, offset, len)?)
     }
+
+    fn peek_kept_page(
+        object: &FileObject,
+        offset: u64,
+        len: usize,
+    ) -> Option<CountedFrame<PageFrames>> {
+        page_cache::peek(archive_bytes(object, offset, len)?)
+    }
+}
+
+/// Returns at most `len` bytes of `object` from `offset` on, if it is still as it was in the archive and there are any.
+fn archive_bytes(object: &FileObject, offset: u64, len: usize) -> Option<&'static [u8]> {
+    let bytes = object.0.archive_bytes()?;
+    let start = usize::try_from(offset).ok()?;
+    // What begins behind the end is an error, which a read tells.
+    let bytes = bytes.get(start..).filter(|bytes| !bytes.is_empty())?;
+    Some(&bytes[..len.min(bytes.len())])
 }
 
 /// Returns the processors that may have translations of `mm` cached.

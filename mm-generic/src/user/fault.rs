@@ -36,6 +36,9 @@ impl Access {
     }
 }
 
+/// Bytes around a page, aligned to their number, that are mapped with it if they cost nothing (Linux's `fault_around_bytes`).
+const AROUND: u64 = 16 * PAGE_SIZE;
+
 /// How a fault was resolved. The program repeats the access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultDone {
@@ -179,7 +182,9 @@ pub(super) fn page_in<K: Kernel>(
         && let Some(kept) = K::kept_page(object, offset, len)
     {
         // The first store copies it, as after a fork.
-        return Ok(pages.map(page, kept, vma.prot() - Prot::WRITE, false)?);
+        pages.map(page, kept, vma.prot() - Prot::WRITE, false)?;
+        map_around(pages, vma, page);
+        return Ok(());
     }
     let mut frame = alloc(pages, page)?;
     if let Some((object, offset, len)) = source {
@@ -189,6 +194,17 @@ pub(super) fn page_in<K: Kernel>(
     }
     // With the right to store, though this may be a load: the frame is nobody else's yet.
     Ok(pages.map(page, frame, vma.prot(), dirty)?)
+}
+
+/// Maps the pages around `page`, of a private VMA, whose frames the kernel has anyway: a program that has come to a page of its
+/// text comes to the next ones soon, and each would cost a fault (Linux's `filemap_map_pages`).
+fn map_around<K: Kernel>(pages: &mut Pages<'_, K>, vma: &Vma<K::Object>, page: u64) {
+    let start = page & !(AROUND - 1);
+    let around = start.max(vma.start())..start.saturating_add(AROUND).min(vma.end());
+    pages.fill(around, vma.prot() - Prot::WRITE, |page| {
+        let (object, bytes) = vma.page_source(page)?;
+        K::peek_kept_page(object, bytes.start, (bytes.end - bytes.start) as usize)
+    });
 }
 
 /// Makes `page` of a private VMA writable: in place if its frame is no longer shared, else as a copy (COW).

@@ -77,6 +77,34 @@ impl<'a, K: Kernel> Pages<'a, K> {
         mapped.map(|_: Shows| frame.give_to_entry())
     }
 
+    /// Maps, allowing `prot`, the frames that `frame` answers with at the pages of `range` that
+    /// show nothing. The entries take over the counts. Where one does not fit, the rest is left out.
+    pub(super) fn fill(
+        &mut self,
+        range: Range<u64>,
+        prot: Prot,
+        mut frame: impl FnMut(u64) -> Option<CountedFrame<K::Frames>>,
+    ) {
+        // The one that was asked for last has an entry once the next one is asked for, or the end has come.
+        let mut last: Option<CountedFrame<K::Frames>> = None;
+        let visit = |page| {
+            if let Some(mapped) = last.take() {
+                mapped.give_to_entry();
+            }
+            last = frame(page);
+            last.as_ref().map(|frame| Leaf { frame: frame.frame(), prot, dirty: false })
+        };
+        // SAFETY: the type's invariant; `frame` cannot reach these tables, which are borrowed.
+        let filled = unsafe { self.tables().fill_range(self.root, range.clone(), visit) };
+        if let Some(mapped) = last.filter(|_| filled.is_ok()) {
+            mapped.give_to_entry();
+        }
+        // After an error too: a table may have been made that the MMU must learn of.
+        if filled != Ok(Shows::AtOnce) {
+            K::flush_tlb(self.mm, range);
+        }
+    }
+
     /// Puts `new` in the place of what `page` shows, allowing `prot`.
     ///
     /// The page shows nothing in between: if it went from the one frame to the other at once, a CPU

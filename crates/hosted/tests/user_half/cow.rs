@@ -254,7 +254,7 @@ fn a_page_that_the_kernel_keeps_is_one_frame_until_it_is_stored_to<A: ArchPgd>(w
     let file = Pattern::new(9);
     // The last page of a file: what is behind its bytes is zero.
     let len = 1000;
-    keep(world.frames, Some((&file, PAGE, len as usize)));
+    keep(world.frames, &[(&file, PAGE, len as usize)]);
     let [reader, writer, first_writer] = [(); 3].map(|()| {
         let process = world.process();
         process.map_file(base..base + PAGE, RW, PRIVATE, (file.clone(), PAGE, len));
@@ -287,14 +287,14 @@ fn a_page_that_the_kernel_keeps_is_one_frame_until_it_is_stored_to<A: ArchPgd>(w
     next.map_file(base..base + PAGE, RW, PRIVATE, (file.clone(), PAGE, len));
     assert_eq!(next.load(base), Ok(file.byte(PAGE)));
     drop((reader, writer, first_writer, next));
-    keep(world.frames, None);
+    keep(world.frames, &[]);
     world.assert_allocated(before);
 }
 
 fn a_shared_mapping_does_not_show_the_frame_that_the_kernel_keeps<A: ArchPgd>(world: &World<A>) {
     let base = world.seam();
     let file = Pattern::new(9);
-    keep(world.frames, Some((&file, 0, PAGE as usize)));
+    keep(world.frames, &[(&file, 0, PAGE as usize)]);
     let process = world.process();
     process.map_file(base..base + PAGE, RW, SHARED, (file.clone(), 0, PAGE));
     assert_eq!(process.load(base), Ok(file.byte(0)));
@@ -303,5 +303,5 @@ fn a_shared_mapping_does_not_show_the_frame_that_the_kernel_keeps<A: ArchPgd>(wo
     other.map_file(base..base + PAGE, RW, PRIVATE, (file.clone(), 0, PAGE));
     assert_eq!(other.load(base), Ok(file.byte(0)));
     drop((process, other));
-    keep(world.frames, None);
+    keep(world.frames, &[]);
 }

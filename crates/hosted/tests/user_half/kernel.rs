@@ -42,9 +42,18 @@ unsafe impl<A: ArchPgd> Kernel for TestKernel<A> {
 
     fn kept_page(object: &Pattern, offset: u64, len: usize) -> Option<CountedFrame<HostFrames>> {
         KEPT.with_borrow(|kept| {
-            let (file, at, frame) = kept.as_ref()?;
-            ((file, *at) == (object, (offset, len))).then(|| frame.clone())
+            let is_it = |(file, at, _): &&Kept| (file, *at) == (object, (offset, len));
+            kept.iter().find(is_it).map(|(_, _, frame)| frame.clone())
         })
+    }
+
+    fn peek_kept_page(
+        object: &Pattern,
+        offset: u64,
+        len: usize,
+    ) -> Option<CountedFrame<HostFrames>> {
+        // Nothing is made for a load either.
+        Self::kept_page(object, offset, len)
     }
 }
 
@@ -61,18 +70,18 @@ pub(crate) fn kernel_flushes() -> u64 {
 type Kept = (Pattern, (u64, usize), CountedFrame<HostFrames>);
 
 thread_local! {
-    /// The page that the kernel keeps, if any.
-    static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) };
+    /// The pages that the kernel keeps.
+    static KEPT: RefCell<Vec<Kept>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Lets the kernel keep `len` bytes of `file` from `offset` on, or nothing any more.
-pub(crate) fn keep(frames: &'static HostFrames, page: Option<(&Pattern, u64, usize)>) {
-    let kept = page.map(|(file, offset, len)| {
+/// Lets the kernel keep of each of `pages` as many bytes of the file from the offset on, and nothing else.
+pub(crate) fn keep(frames: &'static HostFrames, pages: &[(&Pattern, u64, usize)]) {
+    let kept = |&(file, offset, len): &(&Pattern, u64, usize)| {
         let mut frame = CountedFrame::alloc(frames).unwrap();
         file.read(offset, len, frame.bytes().unwrap()).unwrap();
         (file.clone(), (offset, len), frame)
-    });
-    KEPT.set(kept);
+    };
+    KEPT.set(pages.iter().map(kept).collect());
 }
 
 /// RCU of a single thread: a callback runs at once, or when the thread's last guard goes.

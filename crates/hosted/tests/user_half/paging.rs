@@ -6,10 +6,13 @@ use mm_generic::object::ReadError;
 use mm_generic::prot::Prot;
 use mm_generic::user::{Access, FaultDone, FaultError, STACK_GUARD_GAP, STACK_MAX};
 
-use super::kernel::Pattern;
-use super::world::{PAGE, PRIVATE, R, RW, RX, STACK, World, on_every_mmu};
+use super::kernel::{Pattern, keep};
+use super::world::{PAGE, PRIVATE, Process, R, RW, RX, STACK, World, on_every_mmu};
 
 on_every_mmu!(
+    a_load_brings_the_kept_pages_around_it_and_no_others,
+    what_is_mapped_around_a_page_is_copied_when_it_is_stored_to,
+    a_store_brings_no_other_page,
     a_page_comes_when_it_is_touched_and_is_zero,
     mappings_on_both_sides_of_a_seam_are_apart,
     the_mmu_refuses_what_the_vma_refuses,
@@ -156,4 +159,71 @@ fn a_fault_on_a_page_that_is_there_is_spurious<A: ArchPgd>(world: &World<A>) {
     let child = process.fork();
     assert_eq!(fault(Access::Write), Ok(FaultDone::Copied));
     assert_eq!(child.user().fault(&child.mm, base, Access::Write), Ok(FaultDone::Reused));
+}
+
+/// A file, and a process that maps 40 pages of it, from the one behind its first, around a seam between tables.
+fn kept_file<'w, A: ArchPgd>(world: &'w World<A>, pages: &[u64]) -> (Pattern, u64, Process<'w, A>) {
+    let file = Pattern::new(7);
+    let kept: Vec<_> = pages.iter().map(|page| (&file, (page + 1) * PAGE, PAGE as usize)).collect();
+    keep(world.frames, &kept);
+    let base = world.seam() - 20 * PAGE;
+    let process = world.process();
+    process.map_file(base..base + 40 * PAGE, RW, PRIVATE, (file.clone(), PAGE, 40 * PAGE));
+    (file, base, process)
+}
+
+fn a_load_brings_the_kept_pages_around_it_and_no_others<A: ArchPgd>(world: &World<A>) {
+    // Sixteen pages around, aligned: here those from 4 to 19, and from 36 on there are no more than four.
+    let (file, base, process) = kept_file(world, &[3, 4, 6, 7, 19, 20, 36, 39]);
+    let shown = || -> Vec<u64> {
+        let is_there =
+            |&page: &u64| process.translate(base + page * PAGE, mmu::Access::USER_READ).is_ok();
+        (0..41).filter(is_there).collect()
+    };
+    // One that has a frame of its own keeps it.
+    process.store(base + 7 * PAGE, 0x5a).unwrap();
+    // One that the kernel does not have comes alone.
+    assert_eq!(process.load(base + 10 * PAGE), Ok(file.byte(11 * PAGE)));
+    assert_eq!(shown(), [7, 10]);
+    assert_eq!(process.load(base + 6 * PAGE), Ok(file.byte(7 * PAGE)));
+    assert_eq!(shown(), [4, 6, 7, 10, 19], "what the kernel does not have is left to a fault");
+    assert_eq!(process.load(base + 36 * PAGE), Ok(file.byte(37 * PAGE)));
+    assert_eq!(shown(), [4, 6, 7, 10, 19, 36, 39]);
+    for page in [4, 19, 39] {
+        assert_eq!(process.load(base + page * PAGE + 5), Ok(file.byte((page + 1) * PAGE + 5)));
+    }
+    assert_eq!(process.load(base + 7 * PAGE), Ok(0x5a));
+    let before = world.frames.allocated();
+    drop(process);
+    keep(world.frames, &[]);
+    assert!(world.frames.allocated() < before);
+}
+
+fn what_is_mapped_around_a_page_is_copied_when_it_is_stored_to<A: ArchPgd>(world: &World<A>) {
+    let before = world.frames.allocated();
+    let (file, base, process) = kept_file(world, &[21, 22]);
+    let other = world.process();
+    other.map_file(base..base + 40 * PAGE, RW, PRIVATE, (file.clone(), PAGE, 40 * PAGE));
+    for process in [&process, &other] {
+        process.load(base + 21 * PAGE).unwrap();
+    }
+    let addr = base + 22 * PAGE;
+    let phys = |process: &Process<'_, A>| process.translate(addr, mmu::Access::USER_READ).unwrap();
+    assert_eq!(phys(&process), phys(&other));
+    assert!(process.translate(addr, mmu::Access::USER_WRITE).is_err());
+    let done = process.user().fault(&process.mm, addr, Access::Write);
+    assert_eq!(done, Ok(FaultDone::Copied));
+    process.store(addr, !file.byte(23 * PAGE)).unwrap();
+    assert_eq!(other.load(addr), Ok(file.byte(23 * PAGE)));
+    drop((process, other));
+    keep(world.frames, &[]);
+    world.assert_allocated(before);
+}
+
+fn a_store_brings_no_other_page<A: ArchPgd>(world: &World<A>) {
+    let (_, base, process) = kept_file(world, &[21, 22]);
+    process.store(base + 21 * PAGE, 1).unwrap();
+    assert!(process.translate(base + 22 * PAGE, mmu::Access::USER_READ).is_err());
+    drop(process);
+    keep(world.frames, &[]);
 }

@@ -26,11 +26,23 @@ static CACHE: [Padded<Mutex<Pages>>; PARTS] =
 /// Frames in the cache.
 static LEN: AtomicUsize = AtomicUsize::new(0);
 
+/// Where to look for `bytes`, and what for.
+fn place(bytes: &'static [u8]) -> (&'static Mutex<Pages>, Key) {
+    let key = (bytes.as_ptr().addr(), bytes.len());
+    (&CACHE[key.0 / PAGE_SIZE as usize % PARTS].0, key)
+}
+
+/// Returns the frame that [`page`] would, if it is there already.
+pub fn peek(bytes: &'static [u8]) -> Option<CountedFrame<PageFrames>> {
+    let (part, key) = place(bytes);
+    part.lock().get(&key).cloned()
+}
+
 /// Returns a frame that begins with `bytes`, which lie in the archive, and has zeros behind them; `None` when there
 /// is no frame for it.
 pub fn page(bytes: &'static [u8]) -> Option<CountedFrame<PageFrames>> {
-    let key = (bytes.as_ptr().addr(), bytes.len());
-    let mut pages = CACHE[key.0 / PAGE_SIZE as usize % PARTS].0.lock();
+    let (part, key) = place(bytes);
+    let mut pages = part.lock();
     if let Some(frame) = pages.get(&key) {
         return Some(frame.clone());
     }
