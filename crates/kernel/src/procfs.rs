@@ -101,6 +101,10 @@ impl ProcSource<WaitQueue> for Proc {
         pids
     }
 
+    fn exists(&self, pid: u32) -> bool {
+        leader(pid).is_some()
+    }
+
     fn process(&self, pid: u32) -> Option<Process> {
         let leader = leader(pid)?;
         Some(describe(&leader))

@@ -13,14 +13,19 @@ const WORD: usize = size_of::<u64>();
 /// # Panics
 ///
 /// When the page ends before.
-pub(super) fn from_page(page: &[AtomicU64], mut at: usize, mut to: &mut [u8]) {
-    while !to.is_empty() {
-        let within = at % WORD;
-        let (head, tail) = to.split_at_mut((WORD - within).min(to.len()));
-        let word = page[at / WORD].load(Ordering::Relaxed).to_ne_bytes();
-        head.copy_from_slice(&word[within..within + head.len()]);
-        at += head.len();
-        to = tail;
+pub(super) fn from_page(page: &[AtomicU64], at: usize, to: &mut [u8]) {
+    let (head, rest) = to.split_at_mut(up_to_next_word(at, to.len()));
+    if !head.is_empty() {
+        part_of(&page[at / WORD], at % WORD, head);
+    }
+    let first = (at + head.len()) / WORD;
+    let (words, tail) = rest.as_chunks_mut::<WORD>();
+    let end = first + words.len();
+    for (cell, word) in page[first..end].iter().zip(words) {
+        *word = cell.load(Ordering::Relaxed).to_ne_bytes();
+    }
+    if !tail.is_empty() {
+        part_of(&page[end], 0, tail);
     }
 }
 
@@ -29,28 +34,44 @@ pub(super) fn from_page(page: &[AtomicU64], mut at: usize, mut to: &mut [u8]) {
 /// # Panics
 ///
 /// When the page ends before.
-pub(super) fn to_page(page: &[AtomicU64], mut at: usize, mut from: &[u8]) {
-    while !from.is_empty() {
-        let within = at % WORD;
-        let (head, tail) = from.split_at((WORD - within).min(from.len()));
-        let cell = &page[at / WORD];
-        if let Ok(whole) = <[u8; WORD]>::try_from(head) {
-            cell.store(u64::from_ne_bytes(whole), Ordering::Relaxed);
-        } else {
-            // The rest of the word is not ours: a store to it meanwhile must not be undone.
-            let mut old = cell.load(Ordering::Relaxed);
-            loop {
-                let mut word = old.to_ne_bytes();
-                word[within..within + head.len()].copy_from_slice(head);
-                let new = u64::from_ne_bytes(word);
-                match cell.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed) {
-                    Ok(_) => break,
-                    Err(now) => old = now,
-                }
-            }
+pub(super) fn to_page(page: &[AtomicU64], at: usize, from: &[u8]) {
+    let (head, rest) = from.split_at(up_to_next_word(at, from.len()));
+    if !head.is_empty() {
+        merge(&page[at / WORD], at % WORD, head);
+    }
+    let first = (at + head.len()) / WORD;
+    let (words, tail) = rest.as_chunks::<WORD>();
+    let end = first + words.len();
+    for (cell, &word) in page[first..end].iter().zip(words) {
+        cell.store(u64::from_ne_bytes(word), Ordering::Relaxed);
+    }
+    if !tail.is_empty() {
+        merge(&page[end], 0, tail);
+    }
+}
+
+/// Bytes, of `len` at most, from byte `at` on to where a word begins.
+fn up_to_next_word(at: usize, len: usize) -> usize {
+    (at.next_multiple_of(WORD) - at).min(len)
+}
+
+/// Reads the bytes of a word from byte `within` on.
+fn part_of(cell: &AtomicU64, within: usize, to: &mut [u8]) {
+    let word = cell.load(Ordering::Relaxed).to_ne_bytes();
+    to.copy_from_slice(&word[within..within + to.len()]);
+}
+
+/// Stores `bytes` from byte `within` of a word on. The rest of the word is not ours: a store to it meanwhile is not undone.
+fn merge(cell: &AtomicU64, within: usize, bytes: &[u8]) {
+    let mut old = cell.load(Ordering::Relaxed);
+    loop {
+        let mut word = old.to_ne_bytes();
+        word[within..within + bytes.len()].copy_from_slice(bytes);
+        let new = u64::from_ne_bytes(word);
+        match cell.compare_exchange(old, new, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => return,
+            Err(now) => old = now,
         }
-        at += head.len();
-        from = tail;
     }
 }
 

@@ -9,6 +9,7 @@ use files::Errno;
 use kernel_sync::atomic::Ordering;
 
 /// Answers system call `number`.
+#[inline]
 pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
     scarcity::check(&call, number)?;
     let a = |n| call.arg(n);
