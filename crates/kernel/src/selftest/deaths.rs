@@ -73,7 +73,8 @@ pub(super) fn stuck_elsewhere() {
     });
 }
 
-/// Waits for the host to ask where the processors are.
+/// Waits for the host to ask where the processors are. The report is to name it.
+#[inline(never)]
 pub(super) fn wait_for_nmi() {
     crate::println!("waiting");
     let _irqs_off = IrqGuard::disable();
