@@ -3,8 +3,9 @@
 //! Both kernels boot from the same initramfs with the same QEMU, processor model and memory, which the host has
 //! touched before. The same static program (`bench.c` of the kernel's test programs) runs as init's child,
 //! pins its workers, and prints its figures. The kernels take turns, so that a change of the host's speed meets both;
-//! what is compared are medians over the turns.
+//! what is compared are medians over the turns in which the host was as fast as usual (`figures.rs`).
 
+mod document;
 mod figures;
 mod linux_image;
 mod plot;
@@ -12,8 +13,9 @@ mod plot;
 use crate::initramfs::Archive;
 use crate::programs::{self, Library};
 use crate::qemu::{self, Ending, Guest, Machine, Serial};
-use crate::{kernel_image, package};
+use crate::{kernel_image, loom, package};
 use clap::Args;
+use document::Setting;
 use figures::{Comparison, Run};
 use serde_json::json;
 use std::error::Error;
@@ -58,6 +60,9 @@ pub(crate) struct Arguments {
     /// Where to write the plot of the ratios [default: bench-linux.svg beside the kernel's image]
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+    /// Write what was measured to docs/bench-linux.md
+    #[arg(long, conflicts_with = "no_linux")]
+    write: bool,
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
@@ -135,11 +140,21 @@ pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
         plot::draw(&path, &comparison)?;
         eprintln!("plot: {}", path.display());
     }
+    let (qemu, host) = (version_of_qemu()?, host()?);
+    if arguments.write {
+        let path = loom::root().join("docs/bench-linux.md");
+        let Arguments { cpu, memory, .. } = arguments;
+        document::write(&path, &Setting { qemu: &qemu, host: &host, cpu, memory }, &comparison)?;
+        eprintln!("written: {}", path.display());
+    }
     if arguments.json {
-        println!("{}", report(arguments, &comparison)?);
+        println!("{}", report(arguments, &comparison, &qemu, &host));
     } else {
-        println!("{}; {}", version_of_qemu()?, host()?);
-        print!("{comparison}");
+        println!("{qemu}; {host}");
+        for fact in comparison.linux_facts() {
+            println!("Linux: {fact}");
+        }
+        print!("\n{comparison}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -199,17 +214,19 @@ fn turn(guest: &Guest, log: &Path, timeout: Duration) -> Result<Run, Box<dyn Err
 fn report(
     arguments: &Arguments,
     comparison: &Comparison,
-) -> Result<serde_json::Value, Box<dyn Error>> {
-    Ok(json!({
-        "qemu": version_of_qemu()?,
-        "host": host()?,
+    qemu: &str,
+    host: &str,
+) -> serde_json::Value {
+    json!({
+        "qemu": qemu,
+        "host": host,
         "cpu": arguments.cpu,
         "memory": arguments.memory,
         "samples": arguments.samples,
         "seconds_per_row": arguments.seconds_per_row,
         "linux": comparison.linux_facts(),
         "rows": comparison.to_json(),
-    }))
+    })
 }
 
 fn version_of_qemu() -> Result<String, Box<dyn Error>> {

@@ -7,7 +7,10 @@
  * row's operation for a fifth of the time unmeasured, and then for MILLISECONDS by CLOCK_MONOTONIC. A line for
  * each worker:
  *
- *     figure ROW WORKERS OPERATIONS NANOSECONDS
+ *     figure ROW WORKERS OPERATIONS NANOSECONDS PACE
+ *
+ * PACE is how many times in a second the processor goes round a loop that touches neither memory nor the
+ * kernel, the slower one of just before and just after: it tells what the machine was worth at the time.
  *
  * The last line is "end of figures".
  */
@@ -27,6 +30,9 @@
 
 #define PAGE 4096
 #define PAGES 256
+/* How long a look at the pace takes, and what is counted at once: half a millisecond or so. */
+#define LOOK UINT64_C(5000000)
+#define ROUNDS 200000
 
 static void require(int condition, const char *what)
 {
@@ -176,12 +182,24 @@ static const struct row {
 };
 
 struct result {
-	uint64_t operations, nanoseconds;
+	uint64_t operations, nanoseconds, pace;
 };
+
+static uint64_t pace(void)
+{
+	uint64_t rounds = 0, elapsed, start = now();
+	do {
+		for (unsigned i = 0; i < ROUNDS; i++)
+			__asm__ volatile("" : : "r"(i));
+		rounds += ROUNDS;
+		elapsed = now() - start;
+	} while (elapsed < LOOK);
+	return rounds * UINT64_C(1000000000) / elapsed;
+}
 
 static struct result repeat(const struct row *row, uint64_t nanoseconds)
 {
-	struct result result = { 0, 0 };
+	struct result result = { 0, 0, 0 };
 	uint64_t start = now();
 	do {
 		for (unsigned i = 0; i < row->batch; i++)
@@ -211,7 +229,10 @@ static void work(const struct row *row, unsigned cpu, uint64_t nanoseconds, int 
 	repeat(row, nanoseconds / 5);
 	require(write(ready, &byte, 1) == 1, "write");
 	require(read(go, &byte, 1) == 1, "read");
+	uint64_t before = pace();
 	struct result result = repeat(row, nanoseconds);
+	uint64_t after = pace();
+	result.pace = before < after ? before : after;
 	if (row->finish)
 		row->finish();
 	require(write(results, &result, sizeof result) == sizeof result, "write");
@@ -242,8 +263,8 @@ static void run(const struct row *row, unsigned workers, uint64_t nanoseconds)
 	for (unsigned i = 0; i < workers; i++) {
 		struct result result;
 		require(read(results[0], &result, sizeof result) == sizeof result, "read");
-		printf("figure %s %u %llu %llu\n", row->name, workers, (unsigned long long)result.operations,
-		       (unsigned long long)result.nanoseconds);
+		printf("figure %s %u %llu %llu %llu\n", row->name, workers, (unsigned long long)result.operations,
+		       (unsigned long long)result.nanoseconds, (unsigned long long)result.pace);
 		fflush(stdout);
 	}
 	for (int end = 0; end < 2; end++) {
