@@ -45,8 +45,8 @@ fn measured(setting: &Setting<'_>, comparison: &Comparison) -> Result<String, Bo
     let mut text = String::new();
     writeln!(
         text,
-        "`cargo xtask {}` on {}: Linux {}, {qemu} without KVM, `-cpu {cpu}`, {memory} of memory, {host}. Operations per second, \
-         medians of the samples that count: of those in which a loop beside the operation went at least 0.9 times as fast as usual.",
+        "`cargo xtask {}` on {}: Linux {},\n{qemu} without KVM, `-cpu {cpu}`, {memory} of memory,\n{host}. Operations per second, \
+         medians of the samples that count.",
         arguments.join(" "),
         today()?,
         release.unwrap_or("that does not say its release"),
