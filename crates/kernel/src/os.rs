@@ -22,6 +22,18 @@ use thiserror::Error;
 #[derive(Debug)]
 pub enum Os {}
 
+/// A task of this kernel.
+pub type Task = kernel_task::task::Task<Os>;
+
+/// A counted reference to a task.
+pub type TaskRef = kernel_task::task::TaskRef<Os>;
+
+/// A process of this kernel.
+pub type Process = kernel_task::process::Process<Os>;
+
+/// A counted reference to a process.
+pub type ProcessRef = kernel_task::process::ProcessRef<Os>;
+
 static INIT_MM: Once<InitMm<Os>> = Once::new();
 
 /// The PGD crates cannot be plugged in.

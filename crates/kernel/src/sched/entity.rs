@@ -2,7 +2,7 @@
 
 use crate::cpu::clock;
 use crate::cpu::mask::CpuMask;
-use crate::task::Task;
+use crate::os::Task;
 use core::ptr::null_mut;
 use kernel_sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use kernel_sync::smp_mb;

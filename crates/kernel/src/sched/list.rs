@@ -3,7 +3,7 @@
 //! Waking happens in interrupt handlers and when memory is exhausted, so a run queue must not need
 //! any. A task has one link and is on one run queue at most.
 
-use crate::task::{Task, TaskRef};
+use crate::os::{Task, TaskRef};
 use core::ptr::{NonNull, null_mut};
 use kernel_sync::RcuArc;
 use kernel_sync::atomic::Ordering;

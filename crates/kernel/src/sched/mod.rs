@@ -22,7 +22,7 @@ pub use wait::{Patience, WaitQueue, Woken, sleep_stopped, sleep_until};
 pub use watchdog::pass;
 
 use crate::cpu::{area, ipi, smp};
-use crate::task::{Task, TaskRef};
+use crate::os::{Task, TaskRef};
 use crate::{println, rcu, report};
 use core::mem::ManuallyDrop;
 use core::ops::Deref;

@@ -6,8 +6,8 @@ use crate::cpu::local::Padded;
 use crate::cpu::trap::{self, TrapFrame};
 use crate::cpu::vectors::{RESCHEDULE, TIMER};
 use crate::cpu::{MAX_CPUS, apic, clock};
+use crate::os::TaskRef;
 use crate::sync::IrqMutex;
-use crate::task::TaskRef;
 use alloc::collections::BTreeMap;
 use kernel_sync::atomic::{AtomicU64, Ordering};
 

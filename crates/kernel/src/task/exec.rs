@@ -1,8 +1,7 @@
 //! `execve`: the running task becomes another program.
 
-use super::exit::wake_ending;
 use super::memory::{FileObject, Heap, MemoryData};
-use super::process::Ending;
+use super::process::{Ending, wake_ending};
 use super::{FileParts, FsContext, TaskRef, name_of};
 use crate::cpu::trap::TrapFrame;
 use crate::file_tree::files;

@@ -1,9 +1,9 @@
 //! The ends of tasks, and waiting for them.
 
-use super::process::{Ending, for_each_thread};
+use super::process::{Ending, wake_ending};
 use super::{ProcessRef, reaper, robust};
 use crate::os::{init_mm, loaded_here};
-use crate::sched::{Current, State, current, leave_for_good, wake_if};
+use crate::sched::{Current, current, leave_for_good};
 use crate::signal::info::Info;
 use crate::signal::{Signal, send};
 use crate::terminal;
@@ -54,15 +54,6 @@ pub fn exit_group(status: ExitStatus) -> ! {
         wake_ending(&me);
     }
     exit_thread(status)
-}
-
-/// Wakes the threads of `me`'s process, to see that they are to die.
-pub(super) fn wake_ending(me: &crate::sched::Current) {
-    for_each_thread(me, |thread| {
-        wake_if(thread, |state| {
-            matches!(state, State::Interruptible | State::Killable | State::Stopped)
-        });
-    });
 }
 
 /// If the running task leads a session, its terminal is free again, and who is left there hears of it.

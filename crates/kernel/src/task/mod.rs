@@ -16,7 +16,6 @@ pub mod stack;
 
 pub use fork::{CopyError, fork, spawn_kernel_thread};
 
-use crate::os::Os;
 use crate::sched::{Entity, WaitQueue};
 use crate::signal::action::{Action, Handlers};
 use crate::signal::{Signal, SignalSet, ThreadSignals};
@@ -29,19 +28,8 @@ use kernel_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use memory::{FdTable, MemoryData};
 use process::{Ending, ProcessData};
 
+pub use crate::os::{Process, ProcessRef, Task, TaskRef};
 pub use memory::FileObject;
-
-/// A task of this kernel.
-pub type Task = kernel_task::task::Task<Os>;
-
-/// A counted reference to a task.
-pub type TaskRef = kernel_task::task::TaskRef<Os>;
-
-/// A process of this kernel.
-pub type Process = kernel_task::process::Process<Os>;
-
-/// A counted reference to a process.
-pub type ProcessRef = kernel_task::process::ProcessRef<Os>;
 
 /// What path names are relative to, and what new files are not allowed.
 pub struct FsContext {

@@ -8,7 +8,7 @@ use super::{Process, Task, TaskRef};
 use crate::cpu::clock;
 use crate::os::tasks;
 use crate::rcu;
-use crate::sched::WaitQueue;
+use crate::sched::{State, WaitQueue, wake_if};
 use crate::signal::Signal;
 use crate::signal::pending::Pending;
 use crate::timer::Timers;
@@ -185,4 +185,13 @@ pub fn for_each_thread(task: &Task, mut visit: impl FnMut(&TaskRef)) {
         visit(&leader);
     }
     task.process().for_each_other(visit);
+}
+
+/// Wakes the threads of `me`'s process, to see that they are to die.
+pub(super) fn wake_ending(me: &Task) {
+    for_each_thread(me, |thread| {
+        wake_if(thread, |state| {
+            matches!(state, State::Interruptible | State::Killable | State::Stopped)
+        });
+    });
 }
