@@ -16,6 +16,9 @@ pub(crate) struct Arguments {
     /// Half a minute instead of some; the figures are rough
     #[arg(long)]
     quick: bool,
+    /// Put the plots into docs, and print the README's table last
+    #[arg(long, conflicts_with_all = ["json", "quick"])]
+    keep: bool,
     /// Leave the shared lines out: stepping through instructions takes minutes
     #[arg(long)]
     untraced: bool,
@@ -42,5 +45,14 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     if arguments.untraced {
         command.arg("--untraced");
     }
-    Ok(if command.status()?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if !command.status()?.success() {
+        return Ok(ExitCode::FAILURE);
+    }
+    if arguments.keep {
+        let (from, to) = (loom::root().join("target/bench"), loom::root().join("docs"));
+        std::fs::copy(from.join("compare.svg"), to.join("bench.svg"))?;
+        std::fs::copy(from.join("model.svg"), to.join("bench-model.svg"))?;
+        println!("{}", std::fs::read_to_string(from.join("compare.md"))?);
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -26,7 +26,7 @@ use mm_generic::vma::{Backing, Vma, VmaFlags};
 use serde::Serialize;
 
 use crate::chosen::{Chosen, Scheme};
-use crate::crew::StartingLine;
+use crate::crew::{Span, StartingLine};
 use crate::walk::Bench;
 
 /// Slots that are populated from boot on, about as many as Linux has: direct map, vmalloc, vmemmap, the
@@ -161,21 +161,19 @@ impl BenchKernel {
         self.world.frames().allocated()
     }
 
-    /// Does `work` for `ops` times on CPU number `cpu`, which the calling thread plays meanwhile, and returns how
-    /// long that took from the starting line on.
+    /// Does `work` for `ops` times on CPU number `cpu`, which the calling thread plays meanwhile, and returns when that was, from
+    /// the starting line on.
     ///
     /// # Panics
     ///
     /// When there is no such CPU.
-    pub fn work(&self, work: Work, cpu: usize, ops: u64, line: &StartingLine) -> Duration {
+    pub fn work(&self, work: Work, cpu: usize, ops: u64, line: &StartingLine) -> Span {
         let cpu = Cpu::online(self, cpu);
         (0..WARM_UP.min(ops)).for_each(|_| cpu.step(work));
         line.wait();
-        let began = Instant::now();
-        (0..ops).for_each(|_| cpu.step(work));
-        let time = began.elapsed();
+        let span = Span::of(|| (0..ops).for_each(|_| cpu.step(work)));
         cpu.offline();
-        time
+        span
     }
 
     /// Does `work` on CPU number `cpu`, once for each call of what `turn` is given, until `turn` returns false.

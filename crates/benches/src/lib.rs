@@ -32,6 +32,7 @@ pub mod compare;
 pub mod crew;
 pub mod kernel;
 pub mod lines;
+pub mod loading;
 pub mod machine;
 pub mod model;
 pub mod pairs;

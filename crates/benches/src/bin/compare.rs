@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use benches::compare::report::{Report, aims};
-use benches::compare::{Plan, growth, memory, plots, throughput, waits, walks};
+use benches::compare::throughput::Measured;
+use benches::compare::{Plan, growth, memory, plots, table, throughput, waits, walks};
 use benches::machine::Machine;
 use benches::{lines, model};
 use clap::Parser;
@@ -60,7 +61,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             Vec::new()
         })
     };
-    let throughput = throughput::measure(&plan, machine.cpus, progress);
+    let Measured { schemes: throughput, alone } =
+        throughput::measure(&plan, machine.cpus, progress);
     let report = Report {
         aims: aims(&throughput, machine.cpus),
         model: model::fit(&throughput, machine.cpus),
@@ -71,18 +73,21 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         walks: walks::measure(&plan, machine.cpus, progress),
         shared_lines,
         throughput,
+        alone,
         machine,
     };
     let json = serde_json::to_string_pretty(&report)?;
     std::fs::create_dir_all(&arguments.out)?;
     std::fs::write(arguments.out.join("compare.json"), &json)?;
+    std::fs::write(arguments.out.join("compare.md"), table::markdown(&report))?;
     plots::measured(&report, &arguments.out.join("compare.svg"))?;
     plots::predicted(&report, &arguments.out.join("model.svg"))?;
     if arguments.json {
         println!("{json}");
     } else {
         report.print();
-        println!("written: compare.json, compare.svg and model.svg in {}", arguments.out.display());
+        let out = arguments.out.display();
+        println!("written: compare.json, compare.md, compare.svg and model.svg in {out}");
     }
     Ok(())
 }

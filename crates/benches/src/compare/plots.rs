@@ -7,6 +7,7 @@ use crate::chart::{self, Panel};
 use crate::chosen::Scheme;
 use crate::compare::report::Report;
 use crate::kernel::Work;
+use crate::model::PREDICTED;
 
 /// Draws throughput and growth, one panel each, side by side.
 ///
@@ -49,17 +50,18 @@ pub fn measured(report: &Report, path: &Path) -> Result<(), Box<dyn Error>> {
 /// When the file cannot be written.
 pub fn predicted(report: &Report, path: &Path) -> Result<(), Box<dyn Error>> {
     let Some(model) = &report.model else { return Ok(()) };
-    let panel = Panel {
-        title: "fork-exit, predicted".to_owned(),
+    let panels = PREDICTED.map(|work| Panel {
+        title: format!("{}, predicted", work.name()),
         x: "CPUs",
         y: "operations per second",
         lines: lines(|scheme| {
-            let curve = model.curves.iter().find(|curve| curve.scheme == scheme);
-            let points = curve.map(|curve| curve.points.as_slice()).unwrap_or_default();
-            points.iter().map(|point| (point.cpus as f64, point.per_second)).collect()
+            let curves = model.curves.iter();
+            let points = curves.filter(|curve| curve.work == work && curve.scheme == scheme);
+            let points = points.flat_map(|curve| &curve.points);
+            points.map(|point| (point.cpus as f64, point.per_second)).collect()
         }),
-    };
-    chart::draw(path, &[panel])
+    });
+    chart::draw(path, &panels)
 }
 
 fn lines(of: impl Fn(Scheme) -> Vec<(f64, f64)>) -> Vec<(String, Vec<(f64, f64)>)> {

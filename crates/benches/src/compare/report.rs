@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::chosen::Scheme;
-use crate::compare::{growth, memory, throughput, waits, walks};
+use crate::compare::{alone, growth, memory, throughput, waits, walks};
 use crate::kernel::Work;
 use crate::lines;
 use crate::machine::Machine;
@@ -18,6 +18,8 @@ pub struct Report {
     pub rounds: usize,
     /// Operations per second.
     pub throughput: Vec<throughput::Point>,
+    /// What threads that share nothing make on the same machine, in the same rounds.
+    pub alone: Vec<alone::Point>,
     /// Growths.
     pub growth: Vec<growth::Point>,
     /// Forks while the kernel grows.
@@ -51,7 +53,7 @@ impl Report {
     /// One scheme's throughput at one place.
     #[must_use]
     pub fn at(&self, work: Work, threads: usize, scheme: Scheme) -> Option<&throughput::Point> {
-        at(&self.throughput, work, threads, scheme)
+        throughput::at(&self.throughput, work, threads, scheme)
     }
 
     /// Prints everything to standard output.
@@ -59,6 +61,7 @@ impl Report {
         let Machine { cpu, cpus, kernel, load } = &self.machine;
         println!("{cpu}, {cpus} CPUs, Linux {kernel}, load {load}; {} rounds\n", self.rounds);
         self.print_throughput();
+        self.print_alone();
         self.print_growth();
         self.print_rest();
         for Aim { what, figure, limit, met } in &self.aims {
@@ -69,10 +72,17 @@ impl Report {
 
     fn print_throughput(&self) {
         println!("operations per second, and how many times as many this project does [quartiles]");
-        println!("  (* more threads than processors)");
+        println!(
+            "  (* more threads than processors; ! in that many turns the host took a processor away)"
+        );
         for point in &self.throughput {
+            let disturbed = if point.disturbed > 0 && !point.oversubscribed {
+                format!("  ! {} of {}", point.disturbed, point.turns)
+            } else {
+                String::new()
+            };
             println!(
-                "{:>15} {:>3}{} {:>13} {:>11.0}  {:>6.3} [{:.3} {:.3}]",
+                "{:>15} {:>3}{} {:>13} {:>11.0}  {:>6.3} [{:.3} {:.3}]{disturbed}",
                 point.work.name(),
                 point.threads,
                 if point.oversubscribed { '*' } else { ' ' },
@@ -83,6 +93,32 @@ impl Report {
                 point.late_over_this.p75,
             );
         }
+    }
+
+    fn print_alone(&self) {
+        println!(
+            "\nthreads that share nothing, in the same rounds: pages filled and added up per second, and in times of one thread's"
+        );
+        for point in self.alone.iter().filter(|point| !point.oversubscribed) {
+            println!(
+                "{:>15} {:>3}  {:>11.0}  {:>6.3}",
+                point.beside.name(),
+                point.threads,
+                point.per_second.median,
+                self.alone_scales(point.beside, point.threads).unwrap_or(f64::NAN),
+            );
+        }
+    }
+
+    /// What threads that share nothing made in the rounds of `work`, in times of one.
+    #[must_use]
+    pub fn alone_scales(&self, work: Work, threads: usize) -> Option<f64> {
+        let rate = |threads| {
+            let mut points = self.alone.iter();
+            let point = points.find(|point| point.beside == work && point.threads == threads);
+            point.map(|point| point.per_second.median)
+        };
+        Some(rate(threads)? / rate(1)?)
     }
 
     fn print_growth(&self) {
@@ -110,22 +146,24 @@ impl Report {
             );
         }
         println!(
-            "\nforks on one CPU, microseconds: median, 99.9 %, longest, longest that kept its processor"
+            "\nforks on one CPU, microseconds: median, 90 %, 99 %, 99.9 %, 99.99 %, longest, longest that kept its processor"
         );
         for point in &self.waits {
             let line = |forks: &waits::Forks| {
-                let [median, p999, longest, kept] =
-                    [forks.median, forks.p999, forks.longest, forks.longest_unpreempted]
-                        .map(|ns| ns / 1e3);
-                format!("{median:>6.2} {p999:>7.2} {longest:>8.1} {kept:>8.1}")
+                let shares = [forks.median, forks.p90, forks.p99, forks.p999, forks.p9999];
+                let shares = shares.map(|ns| format!("{:>7.2}", ns / 1e3)).join(" ");
+                let [longest, kept] = [forks.longest, forks.longest_unpreempted].map(|ns| ns / 1e3);
+                format!("{shares} {longest:>8.1} {kept:>8.1}")
             };
+            let walk = point.growth_ns_per_mm.map_or(f64::NAN, |ns| ns.median);
             println!(
-                "{:>8} mms {:>13} nobody grows {} | {} growths {}",
+                "{:>8} mms {:>13} nobody grows {}\n{:>34} {} ({} growths, {walk:.1} ns per mm)",
                 point.mms,
                 point.scheme.name(),
                 line(&point.quiet),
-                point.growths,
+                "growths follow one another",
                 line(&point.growing),
+                point.growths,
             );
         }
     }
@@ -162,19 +200,6 @@ impl Report {
     }
 }
 
-/// One scheme's throughput at one place.
-#[must_use]
-pub fn at(
-    points: &[throughput::Point],
-    work: Work,
-    threads: usize,
-    scheme: Scheme,
-) -> Option<&throughput::Point> {
-    points
-        .iter()
-        .find(|point| point.work == work && point.threads == threads && point.scheme == scheme)
-}
-
 /// Compares what was measured with what was aimed for.
 ///
 /// Missing an aim fails nothing: figures depend on the machine, and tests are elsewhere.
@@ -193,7 +218,7 @@ pub fn aims(points: &[throughput::Point], cpus: usize) -> Vec<Aim> {
         }
     }
     let fork_exit = |threads, scheme| {
-        at(points, Work::ForkExit, threads, scheme).map(|point| point.per_second.median)
+        throughput::at(points, Work::ForkExit, threads, scheme).map(|point| point.per_second.median)
     };
     let cheapest = Scheme::ALL.into_iter().filter_map(|scheme| fork_exit(1, scheme));
     if let (Some(late), Some(best)) = (fork_exit(1, Scheme::Late), cheapest.reduce(f64::max)) {
@@ -201,8 +226,9 @@ pub fn aims(points: &[throughput::Point], cpus: usize) -> Vec<Aim> {
         aims.push(Aim { what, figure: best / late, limit: 1.1, met: best / late <= 1.1 });
     }
     for work in Work::ALL {
-        let rate =
-            |threads| at(points, work, threads, Scheme::Late).map(|point| point.per_second.median);
+        let rate = |threads| {
+            throughput::at(points, work, threads, Scheme::Late).map(|point| point.per_second.median)
+        };
         if let (Some(one), Some(two), true) = (rate(1), rate(2), cpus >= 2) {
             let what = format!("two threads' {}, in times of one's", work.name());
             aims.push(Aim { what, figure: two / one, limit: 1.9, met: two / one >= 1.9 });

@@ -1,12 +1,16 @@
 //! Operations per second, by scheme, work and number of threads.
+//!
+//! A turn in which the host took a processor from one of the threads, or let one begin late, says what else the machine had to do. It is
+//! taken again, some times at most; how many turns were disturbed all the same is reported. Where threads share processors, that is
+//! what is measured.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::chosen::Scheme;
-use crate::compare::Plan;
-use crate::crew::Crew;
+use crate::compare::{Plan, alone};
+use crate::crew::{Crew, Turn};
 use crate::kernel::{BenchKernel, UserHalf, Work};
 use crate::pairs::Spread;
 
@@ -25,85 +29,158 @@ pub struct Point {
     pub per_second: Spread,
     /// This project's operations per second over this scheme's, in the same round.
     pub late_over_this: Spread,
+    /// Turns that were taken.
+    pub turns: usize,
+    /// Those of them in which the host took a processor from a thread.
+    pub disturbed: usize,
+}
+
+/// All rates.
+#[derive(Debug, Clone, Default)]
+pub struct Measured {
+    /// Of the schemes.
+    pub schemes: Vec<Point>,
+    /// Of threads that share nothing.
+    pub alone: Vec<alone::Point>,
 }
 
 /// Frames of each kernel: what 16 CPUs keep on their lists, and some.
 const FRAMES: usize = 1 << 16;
+
+/// Times that a disturbed turn is taken again.
+const RETRIES: usize = 8;
 
 /// Measures all schemes on all work.
 ///
 /// # Panics
 ///
 /// When a kernel does not end as it should.
-pub fn measure(plan: &Plan, cpus: usize, mut progress: impl FnMut(&str)) -> Vec<Point> {
+pub fn measure(plan: &Plan, cpus: usize, mut progress: impl FnMut(&str)) -> Measured {
     let most = plan.threads.iter().copied().max().unwrap_or(1);
     let boot = |scheme| BenchKernel::boot(scheme, scheme.walk(), FRAMES, most, UserHalf::OnePage);
     let kernels = Scheme::ALL.map(boot);
-    let mut points = Vec::new();
+    let mut measured = Measured::default();
     std::thread::scope(|scope| {
         let crew = Crew::hire(scope, most);
         for work in Work::ALL {
             for &threads in plan.threads {
                 progress(&format!("{}, {threads} threads", work.name()));
-                let rates = rounds(plan, &crew, &kernels, work, threads, cpus);
-                points.extend(summary(&rates, work, threads, threads > cpus));
+                let place = Place { work, threads, oversubscribed: threads > cpus, cpus };
+                let rounds = rounds(plan, &crew, &kernels, place);
+                measured.schemes.extend(place.schemes(&rounds));
+                measured.alone.extend(place.alone(&rounds));
             }
         }
     });
     kernels.into_iter().for_each(BenchKernel::shut_down);
-    points
+    measured
 }
 
-type Rates = [f64; Scheme::ALL.len()];
+/// Where something is measured.
+#[derive(Clone, Copy)]
+struct Place {
+    work: Work,
+    threads: usize,
+    oversubscribed: bool,
+    cpus: usize,
+}
 
-/// Operations per second of each scheme, round by round.
+/// What a turn came to.
+#[derive(Clone, Copy, Default)]
+struct Rate {
+    per_second: f64,
+    disturbed: bool,
+}
+
+/// A round: all schemes, and threads that share nothing.
+#[derive(Default)]
+struct Round {
+    schemes: [Rate; Scheme::ALL.len()],
+    alone: Rate,
+}
+
+/// Takes all rounds of a place.
 fn rounds<'env>(
     plan: &Plan,
     crew: &Crew<'env>,
     kernels: &'env [BenchKernel],
-    work: Work,
-    threads: usize,
-    cpus: usize,
-) -> Vec<Rates> {
-    let turn = |kernel: &'env BenchKernel, ops: u64| {
-        let time = crew.work(threads, move |cpu, line| kernel.work(work, cpu, ops, line));
-        (threads as u64 * ops) as f64 / time.as_secs_f64()
+    place: Place,
+) -> Vec<Round> {
+    let Place { work, threads, oversubscribed, cpus } = place;
+    let rate = |ops: u64, take: &dyn Fn() -> Turn| {
+        let again = |turn: &Turn| turn.disturbed && !oversubscribed;
+        let mut turn = take();
+        for _ in 0..RETRIES {
+            if !again(&turn) {
+                break;
+            }
+            turn = take();
+        }
+        let per_second = (threads as u64 * ops) as f64 / turn.wall.as_secs_f64();
+        Rate { per_second, disturbed: turn.disturbed }
     };
+    let of_scheme = |kernel: &'env BenchKernel, ops: u64| {
+        rate(ops, &|| crew.work(threads, move |cpu, line| kernel.work(work, cpu, ops, line)))
+    };
+    let alone = |ops: u64| rate(ops, &|| crew.work(threads, move |_, line| alone::work(ops, line)));
     // How many operations a turn takes is found out once, so that all schemes do as many. Threads beyond the processors share
     // the turn.
-    let (late, few) = (&kernels[0], 100);
-    let rate = turn(late, few).max(1.0) / threads.min(cpus) as f64;
-    let share = threads.div_ceil(cpus) as f64;
-    let length = Duration::from_millis(plan.turn_ms).as_secs_f64();
-    let ops = ((rate * length / share) as u64).max(few);
-    let mut all = Vec::new();
-    for round in 0..plan.rounds {
-        let mut rates = Rates::default();
+    let (length, rounds) = if oversubscribed {
+        (plan.shared_turn_ms, plan.rounds.div_ceil(4))
+    } else {
+        (plan.turn_ms, plan.rounds)
+    };
+    let share = threads.div_ceil(cpus) as f64 * threads.min(cpus) as f64;
+    let ops_at = |rate: Rate| {
+        let length = Duration::from_millis(length).as_secs_f64();
+        ((rate.per_second * length / share) as u64).max(FEW)
+    };
+    let ops = ops_at(of_scheme(&kernels[0], FEW));
+    let ops_alone = ops_at(alone(FEW));
+    let round = |number: usize| {
+        let mut round = Round { alone: alone(ops_alone), ..Round::default() };
         for place in 0..kernels.len() {
-            let scheme = (place + round) % kernels.len();
-            rates[scheme] = turn(&kernels[scheme], ops);
+            let scheme = (place + number) % kernels.len();
+            round.schemes[scheme] = of_scheme(&kernels[scheme], ops);
         }
-        all.push(rates);
-    }
-    all
+        round
+    };
+    (0..rounds).map(round).collect()
 }
 
-fn summary(
-    rates: &[Rates],
-    work: Work,
-    threads: usize,
-    oversubscribed: bool,
-) -> impl Iterator<Item = Point> {
-    Scheme::ALL.into_iter().enumerate().filter_map(move |(number, scheme)| {
-        Some(Point {
-            work,
-            threads,
-            oversubscribed,
-            scheme,
-            per_second: Spread::of(rates.iter().map(|round| round[number]).collect())?,
-            late_over_this: Spread::of(
-                rates.iter().map(|round| round[0] / round[number]).collect(),
-            )?,
+/// Operations of each thread in the turn that tells how many a turn takes, and in a turn at least.
+const FEW: u64 = 400;
+
+impl Place {
+    fn schemes(self, rounds: &[Round]) -> impl Iterator<Item = Point> {
+        let Self { work, threads, oversubscribed, .. } = self;
+        Scheme::ALL.into_iter().enumerate().filter_map(move |(number, scheme)| {
+            let of = |round: &Round| round.schemes[number];
+            let over = |round: &Round| round.schemes[0].per_second / of(round).per_second;
+            Some(Point {
+                work,
+                threads,
+                oversubscribed,
+                scheme,
+                per_second: Spread::of(rounds.iter().map(|round| of(round).per_second).collect())?,
+                late_over_this: Spread::of(rounds.iter().map(over).collect())?,
+                turns: rounds.len(),
+                disturbed: rounds.iter().filter(|&round| of(round).disturbed).count(),
+            })
         })
-    })
+    }
+
+    fn alone(self, rounds: &[Round]) -> Option<alone::Point> {
+        let Self { work: beside, threads, oversubscribed, .. } = self;
+        let rates = rounds.iter().map(|round| round.alone.per_second).collect();
+        Some(alone::Point { beside, threads, oversubscribed, per_second: Spread::of(rates)? })
+    }
+}
+
+/// One scheme's throughput at one place.
+#[must_use]
+pub fn at(points: &[Point], work: Work, threads: usize, scheme: Scheme) -> Option<&Point> {
+    points
+        .iter()
+        .find(|point| point.work == work && point.threads == threads && point.scheme == scheme)
 }

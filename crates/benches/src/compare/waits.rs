@@ -8,7 +8,8 @@
 //! That this project's forks wait for no walk does not hang on these figures: a walk over the list of mms takes no lock but the one
 //! of the PGD it visits, which forks, execs and exits never take.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hosted::affinity::{allowed_cpus, pin_to};
@@ -18,6 +19,7 @@ use crate::chosen::Scheme;
 use crate::compare::Plan;
 use crate::kernel::{BenchKernel, GROWTHS, UserHalf};
 use crate::machine::involuntary_switches;
+use crate::pairs::Spread;
 
 /// Forks on one CPU while another grows the kernel.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -27,7 +29,9 @@ pub struct Point {
     /// Live mms.
     pub mms: u64,
     /// Growths meanwhile.
-    pub growths: u64,
+    pub growths: usize,
+    /// Nanoseconds of a growth per mm, while the forks went on; none without growths.
+    pub growth_ns_per_mm: Option<Spread>,
     /// Nanoseconds of forks while nobody grew.
     pub quiet: Forks,
     /// Nanoseconds of forks while growths followed one another.
@@ -41,8 +45,14 @@ pub struct Forks {
     pub forks: usize,
     /// Half of them took less.
     pub median: f64,
+    /// 90 of 100 took less.
+    pub p90: f64,
+    /// 99 of 100 took less.
+    pub p99: f64,
     /// 999 of 1000 took less.
     pub p999: f64,
+    /// 9,999 of 10,000 took less.
+    pub p9999: f64,
     /// The longest one.
     pub longest: f64,
     /// The longest one of those whose thread kept its processor.
@@ -65,7 +75,10 @@ impl Forks {
         Self {
             forks: times.len(),
             median: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
             p999: at(0.999),
+            p9999: at(0.9999),
             longest: at(1.0),
             longest_unpreempted: unpreempted.as_nanos() as f64,
             preempted,
@@ -118,16 +131,17 @@ fn watch(scheme: Scheme, mms: u64) -> Point {
     };
     let began = Instant::now();
     let quiet = forks(&|| began.elapsed() < WATCH / 2);
-    let (over, growths) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (over, growths) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let growing = std::thread::scope(|scope| {
         scope.spawn(|| {
             pin(1);
             let began = Instant::now();
             for growth in 0..GROWTHS {
-                if began.elapsed() > WATCH || kernel.grow(growth).is_none() {
+                if began.elapsed() > WATCH {
                     break;
                 }
-                growths.fetch_add(1, Ordering::Relaxed);
+                let Some(time) = kernel.grow(growth) else { break };
+                lock(&growths).push(time.as_nanos() as f64 / mms as f64);
             }
             // Where growths cost nothing, they are over before the first fork is.
             std::thread::sleep((WATCH / 2).saturating_sub(began.elapsed()));
@@ -136,5 +150,11 @@ fn watch(scheme: Scheme, mms: u64) -> Point {
         forks(&|| !over.load(Ordering::Relaxed))
     });
     kernel.shut_down();
-    Point { scheme, mms, growths: growths.into_inner(), quiet, growing }
+    let times = std::mem::take(&mut *lock(&growths));
+    let growths = times.len();
+    Point { scheme, mms, growths, growth_ns_per_mm: Spread::of(times), quiet, growing }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -57,8 +57,10 @@ fn forks(plan: &Plan, cpus: usize) -> Vec<Point> {
                 pairs.take(
                     plan.rounds as u64,
                     OPS,
-                    |ops| crew.work(threads, move |cpu, line| mms.work(work, cpu, ops, line)),
-                    |ops| crew.work(threads, move |cpu, line| tasks.work(work, cpu, ops, line)),
+                    |ops| crew.work(threads, move |cpu, line| mms.work(work, cpu, ops, line)).wall,
+                    |ops| {
+                        crew.work(threads, move |cpu, line| tasks.work(work, cpu, ops, line)).wall
+                    },
                 );
                 points.extend(point(work.name(), threads as u64, 1.0, &pairs));
             }

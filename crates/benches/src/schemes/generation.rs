@@ -35,7 +35,7 @@ use arch_x86::geometry::LongMode;
 use arch_x86::tables::Tables;
 
 use super::half::{Half, Synced};
-use crate::chosen::Loading;
+use crate::loading::Loading;
 
 /// x86 with PGDs that catch up at `switch_mm`.
 pub struct GenerationCheck<F: Frames> {

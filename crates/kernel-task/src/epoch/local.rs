@@ -6,7 +6,8 @@ use core::cell::Cell;
 use super::member::Member;
 use super::shared::Shared;
 
-/// A CPU as its sections see it. Lives until the CPU has left and its last guard is gone.
+/// A CPU as its sections see it, on lines of its own. Lives until the CPU has left and its last guard is gone.
+#[repr(align(128))]
 pub(super) struct Local {
     pub(super) member: Arc<Member>,
     pub(super) shared: Arc<Shared>,
