@@ -1,5 +1,7 @@
 //! A count of a frame, as a value: given back when it is dropped.
 
+use core::ptr::NonNull;
+
 use crate::frames::{Frame, Frames, OutOfFrames, PAGE_SIZE};
 
 /// One count of a frame that no page-table entry owns.
@@ -58,6 +60,13 @@ impl<F: Frames> CountedFrame<F> {
         // SAFETY: the frame's own memory for as long as it has a count. The only one is here, so no entry shows the
         // frame and nobody else reaches it.
         Some(unsafe { self.frames.bytes(self.frame).as_mut() })
+    }
+
+    /// Returns where the frame's memory is. Others may be storing to it, programs among them: only what is meant for that,
+    /// such as a copy in assembly, may reach it there, and only as long as this value lives.
+    #[must_use]
+    pub fn memory(&self) -> NonNull<[u8; PAGE_SIZE as usize]> {
+        self.frames.bytes(self.frame)
     }
 
     /// Tells whether there are other counts: entries that show the frame, or values like this one.

@@ -9,7 +9,7 @@ use crate::counted_frame::CountedFrame;
 use crate::frames::{Frame, Frames, PAGE_SIZE};
 use crate::kernel_range::KernelRange;
 use crate::mm::Mm;
-use crate::object::Object;
+use crate::object::{Object, ReadError, SharedPageError};
 use crate::walk::Walkers;
 
 /// Read-side guard of the kernel's RCU.
@@ -98,5 +98,24 @@ pub unsafe trait Kernel: Sized + Send + Sync + 'static {
         _len: usize,
     ) -> Option<CountedFrame<Self::Frames>> {
         None
+    }
+
+    /// Whether pages of a shared VMA are the object's own: [`Kernel::shared_page`] has them. If not, which is the default,
+    /// those who share a VMA by fork see each other's stores, and the object sees none.
+    const HAS_SHARED_PAGES: bool = false;
+
+    /// Returns the frame in which `object` has its page at `offset` (a multiple of the page size), for a VMA that is shared.
+    ///
+    /// Entries show that frame with the VMA's rights, so programs store to it at any time: whoever else reads or writes it
+    /// does so as one does beside other processors. The frame is the object's as long as the object has the page.
+    ///
+    /// # Errors
+    ///
+    /// [`SharedPageError`]: a bus error for the program, or a fault that can be tried again.
+    fn shared_page(
+        _object: &Self::Object,
+        offset: u64,
+    ) -> Result<CountedFrame<Self::Frames>, SharedPageError> {
+        Err(SharedPageError::Read(ReadError { offset }))
     }
 }

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::frames::PAGE_SIZE;
+use crate::frames::{OutOfFrames, PAGE_SIZE};
 
 /// The bytes of an object could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -10,6 +10,17 @@ use crate::frames::PAGE_SIZE;
 pub struct ReadError {
     /// Offset in the object, in bytes.
     pub offset: u64,
+}
+
+/// An object's page could not be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum SharedPageError {
+    /// Its bytes cannot be had: the object ends before it.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// There is no frame for it.
+    #[error(transparent)]
+    OutOfFrames(#[from] OutOfFrames),
 }
 
 /// Something with bytes that a VMA can show: a file, as far as an mm is concerned.

@@ -17,6 +17,7 @@ use kernel_sync::atomic::{AtomicBool, Ordering};
 use mm_generic::frames::PAGE_SIZE;
 use mm_generic::mm::Mm;
 use mm_generic::page_tables::PageTables;
+use mm_generic::user::Access;
 use mm_generic::vma::VmaFlags;
 
 /// A word that tasks wait for.
@@ -58,13 +59,15 @@ impl Key {
         if private {
             return own;
         }
-        let user = mm.user();
+        let mut user = mm.user();
         let is_shared =
             user.vmas().find(address).is_some_and(|vma| vma.flags().contains(VmaFlags::SHARED));
         if !is_shared {
             return own;
         }
         let page = address - address % PAGE_SIZE;
+        // Another process may have it already, and wait there. If it cannot be had, there is no word either.
+        let _ = user.fault(mm, address, Access::Read);
         // SAFETY: the root is live, and the lock of its user half is held.
         match unsafe { mm.init_mm().tables().lookup(mm.root(), page) } {
             Some(leaf) => Self { space: 0, address: leaf.frame.phys() + address % PAGE_SIZE },

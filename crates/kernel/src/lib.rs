@@ -23,6 +23,7 @@ pub mod console;
 pub mod cpu;
 pub mod exit;
 pub mod fault;
+pub mod file_locks;
 pub mod file_tree;
 pub mod futex;
 pub mod layout;

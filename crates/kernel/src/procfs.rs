@@ -150,7 +150,7 @@ impl ProcSource<WaitQueue> for Proc {
         all.extend(space.vmas().iter().map(|vma| {
             let prot = vma.prot();
             let (name, offset): (&[u8], u64) = match vma.backing() {
-                Backing::Object { offset, .. } => (&memory.executable, *offset),
+                Backing::Object { object, offset, .. } => (&object.path, *offset),
                 Backing::Anonymous if vma.flags().contains(VmaFlags::GROWS_DOWN) => (b"[stack]", 0),
                 Backing::Anonymous if vma.start() < heap.end && heap.start < vma.end() => {
                     (b"[heap]", 0)

@@ -6,20 +6,25 @@ use crate::cpu::mask::CpuMask;
 use crate::cpu::tlb::{self, Flush};
 use crate::cpu::{MAX_CPUS, smp};
 use crate::layout::PAGE_SIZE;
-use crate::mm::page_cache;
 use crate::mm::page_frames::PageFrames;
+use crate::mm::shared_page::SharedPage;
+use crate::mm::{frames, page_cache};
 use crate::os::{Os, tasks};
 use crate::rcu::{self, KernelRcu};
 use crate::scheme;
 use crate::task::FileObject;
+use alloc::sync::Arc;
+use core::any::Any;
 use core::ops::Range;
+use files::Errno;
 use kernel_sync::atomic::{AtomicU64, Ordering};
 use kernel_sync::smp_mb;
 use mm_generic::counted_frame::CountedFrame;
-use mm_generic::frames::Frame;
+use mm_generic::frames::{Frame, OutOfFrames};
 use mm_generic::kernel::Kernel;
 use mm_generic::kernel_range::KernelRange;
 use mm_generic::mm::Mm;
+use mm_generic::object::{ReadError, SharedPageError};
 use x86_64::PhysAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
@@ -123,11 +128,30 @@ unsafe impl Kernel for Os {
     ) -> Option<CountedFrame<PageFrames>> {
         page_cache::peek(archive_bytes(object, offset, len)?)
     }
+
+    const HAS_SHARED_PAGES: bool = true;
+
+    fn shared_page(
+        object: &FileObject,
+        offset: u64,
+    ) -> Result<CountedFrame<PageFrames>, SharedPageError> {
+        let page = object
+            .inode
+            .shared_page(offset / PAGE_SIZE, |bytes| Ok(Arc::new(SharedPage::new(bytes)?)));
+        let page = page.map_err(|errno| match errno {
+            Errno::NOMEM => SharedPageError::OutOfFrames(OutOfFrames { total: frames::total() }),
+            // Behind the end, or no room for it in the file system: a bus error, as in Linux.
+            _ => SharedPageError::Read(ReadError { offset }),
+        })?;
+        let page: &dyn Any = &*page;
+        let page = page.downcast_ref::<SharedPage>();
+        page.map(SharedPage::frame).ok_or(SharedPageError::Read(ReadError { offset }))
+    }
 }
 
 /// Returns at most `len` bytes of `object` from `offset` on, if it is still as it was in the archive and there are any.
 fn archive_bytes(object: &FileObject, offset: u64, len: usize) -> Option<&'static [u8]> {
-    let bytes = object.0.archive_bytes()?;
+    let bytes = object.inode.archive_bytes()?;
     let start = usize::try_from(offset).ok()?;
     // What begins behind the end is an error, which a read tells.
     let bytes = bytes.get(start..).filter(|bytes| !bytes.is_empty())?;

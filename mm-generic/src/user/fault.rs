@@ -9,7 +9,7 @@ use crate::counted_frame::CountedFrame;
 use crate::frames::{Frames, OutOfFrames, PAGE_SIZE};
 use crate::kernel::Kernel;
 use crate::mm::Mm;
-use crate::object::{Object, ReadError};
+use crate::object::{Object, ReadError, SharedPageError};
 use crate::page_tables::{Leaf, MapError};
 use crate::prot::Prot;
 use crate::vma::{Vma, VmaError, VmaFlags};
@@ -165,7 +165,7 @@ impl<K: Kernel> UserSpace<K> {
 }
 
 /// Maps a frame at `page`, where nothing is mapped: one that the kernel keeps of the object, if the page is private
-/// and not stored to; else a new one, filled with what `vma` shows there. `dirty` says that a store comes.
+/// and not stored to, or the object's own, if the page is shared; else a new one, filled with what `vma` shows there. `dirty` says that a store comes.
 pub(super) fn page_in<K: Kernel>(
     pages: &mut Pages<'_, K>,
     vma: &Vma<K::Object>,
@@ -185,6 +185,16 @@ pub(super) fn page_in<K: Kernel>(
         pages.map(page, kept, vma.prot() - Prot::WRITE, false)?;
         map_around(pages, vma, page);
         return Ok(());
+    }
+    if K::HAS_SHARED_PAGES
+        && vma.flags().contains(VmaFlags::SHARED)
+        && let Some((object, offset, _)) = source
+    {
+        let frame = K::shared_page(object, offset).map_err(|error| match error {
+            SharedPageError::Read(source) => FaultError::Object { addr: page, source },
+            SharedPageError::OutOfFrames(source) => FaultError::OutOfFrames { addr: page, source },
+        })?;
+        return Ok(pages.map(page, frame, vma.prot(), dirty)?);
     }
     let mut frame = alloc(pages, page)?;
     if let Some((object, offset, len)) = source {

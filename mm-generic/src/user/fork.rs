@@ -51,8 +51,8 @@ impl<K: Kernel> UserSpace<K> {
     ///
     /// Pages of private VMAs lose the right to store in both, and the first store to each copies it.
     /// Pages of shared VMAs stay as they are in both. A page of a shared VMA that nobody has touched
-    /// yet is made now: touched later, it would become one page in the parent and another in the
-    /// child. Linux finds the one page through an object behind the VMA, and need not make it.
+    /// yet is made now, unless the kernel finds it through the VMA's object ([`Kernel::HAS_SHARED_PAGES`]):
+    /// touched later, it would become one page in the parent and another in the child.
     ///
     /// # Errors
     ///
@@ -90,7 +90,8 @@ impl<K: Kernel> UserSpace<K> {
     ) -> Result<(), ForkMmError> {
         for vma in self.vmas.iter() {
             let is_shared = vma.flags().contains(VmaFlags::SHARED);
-            if is_shared {
+            let is_found_again = K::HAS_SHARED_PAGES && vma.has_object();
+            if is_shared && !is_found_again {
                 populate(from, vma)?;
             }
             to.share_from(from, vma.range(), |addr, leaf| {

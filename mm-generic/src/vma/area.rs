@@ -121,6 +121,12 @@ impl<B> Vma<B> {
         &self.backing
     }
 
+    /// Tells whether an object is behind the VMA.
+    #[must_use]
+    pub fn has_object(&self) -> bool {
+        matches!(self.backing, Backing::Object { .. })
+    }
+
     /// Returns the object that fills the page around `addr`, and which of its bytes do.
     ///
     /// The bytes go to the start of the page; the rest of it is zeros. `None` means that the whole

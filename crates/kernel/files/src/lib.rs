@@ -16,6 +16,7 @@
 //! | descriptors: dup, fcntl, close, fork | [`FdTable`]                                               |
 //! | pipe, pipe2; eventfd                 | [`pipe::pair`], [`eventfd::open`]                         |
 //! | socket, socketpair and what follows  | [`socket`]                                                |
+//! | flock; the locks of fcntl            | [`locks::Locks`]                                          |
 //! | console: input, ioctl, job control   | [`tty::Tty`]                                              |
 //! | poll, select, ppoll                  | [`OpenFile::poll`], [`OpenFile::queue`], [`Ready`]        |
 //! | epoll; timerfd                       | [`epoll::Epoll`]; [`timerfd::Timer`]                      |
@@ -66,11 +67,13 @@ pub mod eventfd;
 mod fd_table;
 mod flags;
 pub mod ioctl;
+pub mod locks;
 mod metadata;
 mod open_file;
 pub mod pipe;
 mod poll;
 pub mod proc;
+mod seals;
 pub mod socket;
 mod stream;
 #[cfg(test)]
@@ -87,7 +90,11 @@ pub use flags::{Caller, Follow, OpenFlags, RenameFlags};
 pub use metadata::{DeviceNumber, FileType, Metadata};
 pub use open_file::{OpenFile, Pair};
 pub use poll::Ready;
+pub use seals::Seals;
 pub use stream::Stream;
 pub use time::{SetTime, Timespec};
-pub use tree::{FileSystem, Inode, NAME_MAX, Node, PATH_MAX, Setup, UnpackError, Unpacked};
+pub use tree::{
+    FileSystem, Inode, NAME_MAX, Node, PAGE_SIZE, PATH_MAX, Setup, SharedPage, UnpackError,
+    Unpacked,
+};
 pub use wait::WaitQueue;

@@ -46,7 +46,7 @@ impl FileType {
 }
 
 /// A device number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeviceNumber {
     /// Which driver.
     pub major: u32,

@@ -32,6 +32,8 @@ pub struct OpenFile<Q: WaitQueue> {
     /// Access mode, which is fixed, and status flags, which F_SETFL changes.
     flags: AtomicU32,
     origin: Origin,
+    /// Dropped with the description.
+    kept: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 /// Where a description came from.
@@ -39,6 +41,8 @@ pub struct OpenFile<Q: WaitQueue> {
 enum Origin {
     /// A place in the tree, and for what is no directory the one it was found in.
     Named { node: Node, parent: Option<Node> },
+    /// A file in memory, with what it is called in place of a path.
+    Memory { node: Node, name: Arc<[u8]> },
     /// Nothing with a name: pipe(2) and its like.
     Unnamed { kind: FileType, label: &'static str, number: u64 },
 }
@@ -86,13 +90,19 @@ impl<Q: WaitQueue> fmt::Debug for OpenFile<Q> {
 impl<Q: WaitQueue> OpenFile<Q> {
     fn new(object: Object<Q>, flags: OpenFlags, origin: Origin) -> Arc<Self> {
         let flags = AtomicU32::new((flags - OpenFlags::CREATION).bits());
-        Arc::new(Self { object, flags, origin })
+        Arc::new(Self { object, flags, origin, kept: Mutex::new(None) })
     }
 
     pub(crate) fn regular(inode: Arc<Inode>, parent: Node, flags: OpenFlags) -> Arc<Self> {
         let node = Node(Place::Tree(inode.clone()));
         let object = Object::Regular { inode, offset: Mutex::new(0) };
         Self::new(object, flags, Origin::Named { node, parent: Some(parent) })
+    }
+
+    pub(crate) fn memory(inode: Arc<Inode>, name: &[u8], flags: OpenFlags) -> Arc<Self> {
+        let node = Node(Place::Tree(inode.clone()));
+        let object = Object::Regular { inode, offset: Mutex::new(0) };
+        Self::new(object, flags, Origin::Memory { node, name: name.into() })
     }
 
     pub(crate) fn directory(
@@ -179,6 +189,14 @@ impl<Q: WaitQueue> OpenFile<Q> {
             Object::Place => return Err(Errno::LOOP),
         };
         Ok(Self::new(object, flags, self.origin.clone()))
+    }
+
+    /// Keeps what `make` makes until the description is gone; the first caller's is kept.
+    pub fn keep(&self, make: impl FnOnce() -> Box<dyn Any + Send>) {
+        let mut kept = self.kept.lock();
+        if kept.is_none() {
+            *kept = Some(make());
+        }
     }
 
     /// Returns access mode and status flags: F_GETFL.
@@ -471,7 +489,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
     #[must_use]
     pub fn metadata(&self) -> Metadata {
         match self.origin {
-            Origin::Named { ref node, .. } => node.metadata(),
+            Origin::Named { ref node, .. } | Origin::Memory { ref node, .. } => node.metadata(),
             Origin::Unnamed { kind, number, .. } => {
                 Metadata::synthetic(UNNAMED_DEVICE, number, kind, 0o600)
             }
@@ -483,7 +501,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
     #[must_use]
     pub fn node(&self) -> Option<&Node> {
         match &self.origin {
-            Origin::Named { node, .. } => Some(node),
+            Origin::Named { node, .. } | Origin::Memory { node, .. } => Some(node),
             Origin::Unnamed { .. } => None,
         }
     }
@@ -526,6 +544,7 @@ impl<Q: WaitQueue> OpenFile<Q> {
                 files.path_in(parent, node)
             }
             Origin::Named { node, .. } => files.path_of(node),
+            Origin::Memory { name, .. } => Ok([&b"/memfd:"[..], &**name, b" (deleted)"].concat()),
             Origin::Unnamed { kind: FileType::Regular, label, .. } => {
                 Ok(format!("anon_inode:[{label}]").into_bytes())
             }

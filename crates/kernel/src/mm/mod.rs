@@ -12,5 +12,6 @@ pub mod page_frames;
 pub mod poison;
 pub mod pte;
 pub mod resident;
+pub mod shared_page;
 pub mod user;
 pub mod vmalloc;

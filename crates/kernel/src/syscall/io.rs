@@ -3,7 +3,7 @@
 use super::descriptor::{caller, file, put_pair, wait_for};
 use super::pieces::{Piece, pieces};
 use super::user::buffer;
-use super::{Answer, Call, Failure, message};
+use super::{Answer, Call, Failure, locks, message};
 use crate::cpu::clock;
 use crate::mm::frames;
 use crate::mm::user::{self, copy_from_user, copy_to_user, read_u32, read_u64};
@@ -15,7 +15,7 @@ use crate::task::memory::OpenFile;
 use crate::terminal;
 use files::ioctl::Request;
 use files::tty::Access;
-use files::{Errno, OpenFlags, Ready};
+use files::{Errno, OpenFlags, Ready, Seals};
 
 /// Bytes that go through the kernel at once. More than PIPE_BUF, so that what has to be written in one
 /// piece is.
@@ -263,7 +263,10 @@ pub(super) fn sendfile(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn close(call: &Call<'_>) -> Answer {
-    call.me.parts().fds().close(call.fd(0))?;
+    let fds = call.me.parts().fds();
+    let closed = fds.get(call.fd(0))?;
+    fds.close(call.fd(0))?;
+    locks::close(call, &closed);
     Ok(0)
 }
 
@@ -349,17 +352,22 @@ pub(super) fn fcntl(call: &Call<'_>) -> Answer {
             file.set_flags(OpenFlags::from_bits_truncate(argument as u32));
             0
         }
-        // F_GETLK: nobody holds a lock. F_SETLK, F_SETLKW: with nobody to exclude, as with one process.
-        5 => {
-            const F_UNLCK: u16 = 2;
-            fds.get(fd)?;
-            copy_to_user(argument, &F_UNLCK.to_le_bytes())?;
+        // F_GETLK, F_SETLK, F_SETLKW, and the same with F_OFD_
+        5 => locks::fcntl(call, &locks::Operation::Get, false)?,
+        6 | 7 => locks::fcntl(call, &locks::Operation::Set(call.arg(1) == 7), false)?,
+        36 => locks::fcntl(call, &locks::Operation::Get, true)?,
+        37 | 38 => locks::fcntl(call, &locks::Operation::Set(call.arg(1) == 38), true)?,
+        // F_ADD_SEALS, F_GET_SEALS
+        1033 => {
+            let file = fds.get(fd)?;
+            let seals = Seals::from_bits(argument as u32).ok_or(Errno::INVAL)?;
+            if !file.flags().writable() {
+                return Err(Errno::PERM.into());
+            }
+            file.inode().ok_or(Errno::INVAL)?.add_seals(seals)?;
             0
         }
-        6 | 7 => {
-            fds.get(fd)?;
-            0
-        }
+        1034 => u64::from(fds.get(fd)?.inode().ok_or(Errno::INVAL)?.seals()?.bits()),
         // F_GETPIPE_SZ
         1032 => {
             fds.get(fd)?;
@@ -424,12 +432,6 @@ pub(super) fn fallocate(call: &Call<'_>) -> Answer {
         return Err(Errno::OPNOTSUPP.into());
     }
     file(call, call.fd(0))?.allocate(call.arg(2), call.arg(3))?;
-    Ok(0)
-}
-
-/// `flock`: nobody to exclude but other descriptors of the same file, which this kernel does not tell apart.
-pub(super) fn flock(call: &Call<'_>) -> Answer {
-    file(call, call.fd(0))?;
     Ok(0)
 }
 

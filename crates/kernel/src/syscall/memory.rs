@@ -1,11 +1,12 @@
 //! Address spaces: mmap, munmap, mprotect, brk.
 
 use super::{Answer, Call};
+use crate::file_tree::files as tree;
 use crate::layout::{PAGE_SIZE, USER_END};
 use crate::os::Os;
 use crate::task::FileObject;
 use core::ops::Range;
-use files::{Errno, FileType};
+use files::{Errno, FileType, Seals};
 use mm_generic::mm::MmUser;
 use mm_generic::page_tables::PageTables;
 use mm_generic::prot::Prot;
@@ -88,15 +89,15 @@ pub(super) fn mmap(call: &Call<'_>) -> Answer {
         if !file.flags().readable() {
             return Err(Errno::ACCES.into());
         }
-        if shared && prot.contains(Prot::WRITE) {
-            if !file.flags().writable() {
-                return Err(Errno::ACCES.into());
-            }
-            // Stores would not reach the file, and a program must not believe they do.
-            return Err(Errno::OPNOTSUPP.into());
+        let forbids = inode.seals().is_ok_and(Seals::forbid_writing);
+        let may_write = !shared || file.flags().writable() && !forbids;
+        if prot.contains(Prot::WRITE) && !may_write {
+            return Err(if forbids { Errno::PERM } else { Errno::ACCES }.into());
         }
+        let path = file.path(tree()).unwrap_or_default().into();
         // Pages behind the file's end are there, and touching them is SIGBUS.
-        Backing::Object { object: FileObject(inode.clone()), offset, len }
+        let object = FileObject { inode: inode.clone(), path, may_write };
+        Backing::Object { object, offset, len }
     };
     let mut vma_flags = VmaFlags::empty();
     vma_flags.set(VmaFlags::SHARED, shared);
@@ -158,7 +159,20 @@ pub(super) fn mprotect(call: &Call<'_>) -> Answer {
     }
     let range = range(call.arg(0), call.arg(1))?;
     let mm = mm(call)?;
-    mm.user().mprotect(&mm, range, prot).map_err(|error| errno(&error))?;
+    let mut space = mm.user();
+    if prot.contains(Prot::WRITE) {
+        // What was opened for reading, and is shared, stays as it is.
+        let forbids = |vma: &Vma<FileObject>| match vma.backing() {
+            Backing::Object { object, .. } => {
+                !object.may_write && vma.start() < range.end && range.start < vma.end()
+            }
+            Backing::Anonymous => false,
+        };
+        if space.vmas().iter().any(forbids) {
+            return Err(Errno::ACCES.into());
+        }
+    }
+    space.mprotect(&mm, range, prot).map_err(|error| errno(&error))?;
     Ok(0)
 }
 
@@ -259,15 +273,25 @@ pub(super) fn mincore(call: &Call<'_>) -> Answer {
     Ok(0)
 }
 
-/// `msync`: nothing is ever out of sync.
+/// `msync`: what is stored to a shared mapping is in the file already.
 pub(super) fn msync(call: &Call<'_>) -> Answer {
-    range(call.arg(0), call.arg(1))?;
+    const ASYNC: u64 = 1;
+    const INVALIDATE: u64 = 2;
+    const SYNC: u64 = 4;
+    let flags = call.arg(2);
+    if flags & !(ASYNC | INVALIDATE | SYNC) != 0 || flags & (ASYNC | SYNC) == ASYNC | SYNC {
+        return Err(Errno::INVAL.into());
+    }
+    let range = range(call.arg(0), call.arg(1))?;
+    if !is_covered(mm(call)?.user().vmas(), &range) {
+        return Err(Errno::NOMEM.into());
+    }
     Ok(0)
 }
 
 /// `mremap`: makes a mapping shorter or longer, and moves it if it may and must.
 ///
-/// Pages that are moved are copied: only those that the program has touched, and of anonymous memory only.
+/// Pages of a file that is shared are found again; those of anonymous memory are copied, as far as the program has touched them.
 pub(super) fn mremap(call: &Call<'_>) -> Answer {
     const MAY_MOVE: u64 = 1;
     const FIXED: u64 = 2;
@@ -294,15 +318,27 @@ pub(super) fn mremap(call: &Call<'_>) -> Answer {
     if vma.end() < old.end {
         return Err(Errno::FAULT.into());
     }
-    let is_movable =
-        matches!(vma.backing(), Backing::Anonymous) && !vma.flags().contains(VmaFlags::SHARED);
-    if !is_movable {
+    let is_shared = vma.flags().contains(VmaFlags::SHARED);
+    if vma.has_object() != is_shared {
+        // Of a private mapping of a file, pages would have to be told apart; of shared memory without one, found again.
         return Err(Errno::NOMEM.into());
     }
-    let make = |range| Vma::new(range, vma.prot(), vma.flags(), Backing::Anonymous);
+    // What shows at `range` what `vma` shows from `skip` bytes on.
+    let make = |range: Range<u64>, skip: u64| {
+        let backing = match vma.backing() {
+            Backing::Anonymous => Backing::Anonymous,
+            Backing::Object { object, offset, .. } => Backing::Object {
+                object: object.clone(),
+                offset: offset + skip,
+                len: range.end - range.start,
+            },
+        };
+        Vma::new(range, vma.prot(), vma.flags(), backing)
+    };
     if flags & FIXED == 0 && vma.end() == old.end && old.start + new_len <= USER_END {
         // In place, if there is room behind.
-        let longer = make(old.end..old.start + new_len).and_then(|vma| space.mmap(vma));
+        let longer = make(old.end..old.start + new_len, old.end - vma.start());
+        let longer = longer.and_then(|vma| space.mmap(vma));
         if longer.is_ok() {
             return Ok(old.start);
         }
@@ -323,6 +359,13 @@ pub(super) fn mremap(call: &Call<'_>) -> Answer {
         let start = space.vmas().find_gap(new_len, None, MMAP_BASE).map_err(|_| Errno::NOMEM)?;
         start..start + new_len
     };
+    if is_shared {
+        // The pages are the file's, and come back when they are touched.
+        let moved = make(new.clone(), old.start - vma.start());
+        moved.and_then(|vma| space.mmap_fixed(&mm, vma)).map_err(|error| errno(&error))?;
+        space.munmap(&mm, old).map_err(|error| errno(&error))?;
+        return Ok(new.start);
+    }
     // Written through the kernel, whatever the rights are in the end.
     let rights = Prot::READ | Prot::WRITE;
     let target = Vma::new(new.clone(), rights, vma.flags(), Backing::Anonymous);

@@ -7,6 +7,7 @@ mod epoll;
 mod ids;
 mod info;
 mod io;
+mod locks;
 mod memory;
 mod message;
 mod path;

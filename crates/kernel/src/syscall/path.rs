@@ -10,7 +10,7 @@ use crate::file_tree::files as tree;
 use crate::mm::user::{copy_to_user, read_u64};
 use ::files::abi;
 use ::files::{
-    DeviceNumber, Errno, Follow, Inode, Metadata, Node, OpenFlags, RenameFlags, SetTime,
+    DeviceNumber, Errno, Follow, Inode, Metadata, Node, OpenFlags, RenameFlags, Seals, SetTime,
 };
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -295,4 +295,23 @@ pub(super) fn getrandom(call: &Call<'_>) -> Answer {
     crate::random::fill(&mut bytes);
     copy_to_user(call.arg(0), &bytes)?;
     Ok(len as u64)
+}
+
+/// `memfd_create`: a file that has no name but what it is called.
+pub(super) fn memfd_create(call: &Call<'_>) -> Answer {
+    const CLOEXEC: u64 = 1;
+    const ALLOW_SEALING: u64 = 2;
+    const NOEXEC_SEAL: u64 = 8;
+    const EXEC: u64 = 0x10;
+    /// Bytes of the name, at most.
+    const MAX_NAME: usize = 249;
+    let flags = u64::from(call.arg(1) as u32);
+    if flags & !(CLOEXEC | ALLOW_SEALING | NOEXEC_SEAL | EXEC) != 0 {
+        return Err(Errno::INVAL.into());
+    }
+    let name = user::string(call.arg(0), MAX_NAME, Errno::INVAL)?;
+    let seals =
+        if flags & (ALLOW_SEALING | NOEXEC_SEAL) != 0 { Seals::empty() } else { Seals::SEAL };
+    let file = tree().open_memory(&name, seals)?;
+    Ok(call.me.parts().fds().insert(file, flags & CLOEXEC != 0)? as u64)
 }

@@ -1,8 +1,8 @@
 //! Which number is which call. Source: Linux's `arch/x86/entry/syscalls/syscall_64.tbl`.
 
 use super::{
-    Answer, Call, affinity, clone, epoll, ids, info, io, memory, message, path, poll, process,
-    scarcity, signals, socket, sync, timerfd, timers, times, unknown,
+    Answer, Call, affinity, clone, epoll, ids, info, io, locks, memory, message, path, poll,
+    process, scarcity, signals, socket, sync, timerfd, timers, times, unknown,
 };
 use crate::sched::schedule;
 use files::Errno;
@@ -80,7 +80,7 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         62 => signals::kill(c),
         63 => info::uname(c),
         72 => io::fcntl(c),
-        73 => io::flock(c),
+        73 => locks::flock(c),
         74 | 75 => io::fsync(c),
         76 => path::truncate(&path::here(c, 0)?, a(1)),
         77 => io::ftruncate(c),
@@ -206,6 +206,7 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         309 => affinity::getcpu(c),
         316 => path::rename(&path::at(c, 0)?, &path::at(c, 2)?, a(4)),
         318 => path::getrandom(c),
+        319 => path::memfd_create(c),
         322 => process::execveat(&mut call),
         324 => sync::membarrier(c),
         332 => path::statx(c),

@@ -145,7 +145,9 @@ fn load_elf(
             &whole
         }
     };
-    let loaded = load(init_mm(), &FileObject(inode.clone()), bytes, &request).map_err(|error| {
+    let object =
+        FileObject { inode: inode.clone(), path: executable.as_slice().into(), may_write: true };
+    let loaded = load(init_mm(), &object, bytes, &request).map_err(|error| {
         log::debug!("execve: {error}");
         match error {
             LoadError::Elf(ElfError::OutOfMemory { .. })

@@ -2,6 +2,7 @@
 
 use super::process::{Ending, wake_ending};
 use super::{ProcessRef, reaper, robust};
+use crate::file_locks;
 use crate::os::{init_mm, loaded_here};
 use crate::sched::{Current, current, leave_for_good};
 use crate::signal::info::Info;
@@ -28,6 +29,7 @@ pub fn exit_thread(status: ExitStatus) -> ! {
         process.set_successor(None);
     }
     if me.process().live_threads() == 1 {
+        file_locks::exit(me.process().pid().get());
         leave_terminal(&me);
     }
     process.past_runtime.fetch_add(parts.sched.runtime(), Ordering::Relaxed);

@@ -13,11 +13,18 @@ use mm_generic::object::{Object, ReadError};
 
 /// A file that can be mapped.
 #[derive(Clone, Debug)]
-pub struct FileObject(pub Arc<Inode>);
+pub struct FileObject {
+    /// The file.
+    pub inode: Arc<Inode>,
+    /// What it was called when it was mapped, for `/proc/<pid>/maps`.
+    pub path: Arc<[u8]>,
+    /// A mapping of it may allow stores: to the file if it is shared, else to copies of its pages.
+    pub may_write: bool,
+}
 
 impl PartialEq for FileObject {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.inode, &other.inode) && self.may_write == other.may_write
     }
 }
 
@@ -30,7 +37,7 @@ impl Object for FileObject {
     ) -> Result<(), ReadError> {
         let mut done = 0;
         while done < len {
-            let read = self.0.read_at(offset + done as u64, &mut page[done..len]);
+            let read = self.inode.read_at(offset + done as u64, &mut page[done..len]);
             match read {
                 // Nothing at all beyond the file's last page; zeros up to the end of that.
                 Ok(0) if done == 0 => return Err(ReadError { offset }),

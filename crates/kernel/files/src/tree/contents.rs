@@ -3,16 +3,17 @@
 //! A file of the initramfs shows the archive's own bytes until it is written to; a written page is
 //! copied first, and only that page. A page that is in neither is a hole, which reads as zeros. So
 //! unpacking the archive copies nothing, and a program that is only executed is never copied.
+//!
+//! A page that a program maps to share it becomes memory that can be mapped, and stays that.
 
+use super::page::{self, Page, SharedPage};
 use super::volume::{Charge, Volume};
 use crate::Errno;
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 /// Bytes that are copied and charged together.
-const PAGE_SIZE: u64 = 4096;
+const PAGE_SIZE: u64 = page::PAGE_SIZE as u64;
 
 /// No file is longer: offsets are signed 64-bit numbers.
 pub(crate) const MAX_LEN: u64 = i64::MAX as u64;
@@ -24,7 +25,7 @@ pub(super) struct Contents {
     /// truncation does not come back when the file grows again.
     archive: &'static [u8],
     /// Pages of the file's own, by offset divided by the page size.
-    pages: BTreeMap<u64, Box<[u8]>>,
+    pages: BTreeMap<u64, Page>,
     len: u64,
     charge: Charge,
 }
@@ -73,7 +74,7 @@ impl Contents {
             let span = Span::of(offset + done as u64, total - done);
             let to = &mut buffer[done..done + span.len];
             match self.pages.get(&span.page) {
-                Some(page) => to.copy_from_slice(&page[span.start..span.start + span.len]),
+                Some(page) => page.read(span.start, to),
                 None => self.copy_archive(offset + done as u64, to),
             }
             done += span.len;
@@ -103,8 +104,7 @@ impl Contents {
         while done < total {
             let span = Span::of(offset + done as u64, total - done);
             match self.page_for_write(&span) {
-                Ok(page) => page[span.start..span.start + span.len]
-                    .copy_from_slice(&bytes[done..done + span.len]),
+                Ok(page) => page.write(span.start, &bytes[done..done + span.len]),
                 Err(error) => {
                     stopped = error;
                     break;
@@ -120,16 +120,49 @@ impl Contents {
     }
 
     /// Returns the file's own page at `span`, made from what the page shows now if there is none.
-    fn page_for_write(&mut self, span: &Span) -> Result<&mut [u8], Errno> {
+    fn page_for_write(&mut self, span: &Span) -> Result<&mut Page, Errno> {
         if !self.pages.contains_key(&span.page) {
-            let mut page = new_page()?;
+            let mut page = Page::zeros()?;
             self.charge.grow(PAGE_SIZE)?;
-            if span.len < page.len() {
-                self.copy_archive(span.page * PAGE_SIZE, &mut page);
+            if span.len < PAGE_SIZE as usize
+                && let Page::Own(bytes) = &mut page
+            {
+                self.copy_archive(span.page * PAGE_SIZE, bytes);
             }
             self.pages.insert(span.page, page);
         }
-        self.pages.get_mut(&span.page).map(|page| &mut **page).ok_or(Errno::NOSPC)
+        self.pages.get_mut(&span.page).ok_or(Errno::NOSPC)
+    }
+
+    /// Returns the page with this number as memory that can be mapped; `make` makes such memory, with these bytes.
+    pub(super) fn shared_page(
+        &mut self,
+        number: u64,
+        make: impl FnOnce(&[u8; page::PAGE_SIZE]) -> Result<Arc<dyn SharedPage>, Errno>,
+    ) -> Result<Arc<dyn SharedPage>, Errno> {
+        if let Some(Page::Shared(page)) = self.pages.get(&number) {
+            return Ok(page.clone());
+        }
+        if number >= self.len.div_ceil(PAGE_SIZE) {
+            return Err(Errno::FAULT);
+        }
+        let mut bytes = [0; page::PAGE_SIZE];
+        match self.pages.get(&number) {
+            Some(page) => page.read(0, &mut bytes),
+            None => {
+                self.copy_archive(number * PAGE_SIZE, &mut bytes);
+                self.charge.grow(PAGE_SIZE)?;
+            }
+        }
+        let made = make(&bytes);
+        match &made {
+            Ok(page) => {
+                self.pages.insert(number, Page::Shared(page.clone()));
+            }
+            Err(_) if !self.pages.contains_key(&number) => self.charge.shrink(PAGE_SIZE),
+            Err(_) => {}
+        }
+        made
     }
 
     /// Cuts the file off at `len`, or lets it grow to it by a hole.
@@ -142,7 +175,7 @@ impl Contents {
             self.charge.shrink(dropped.len() as u64 * PAGE_SIZE);
             // What lies behind the new end must read as zeros if the file grows again.
             if let Some(page) = self.pages.get_mut(&(len / PAGE_SIZE)) {
-                page[(len % PAGE_SIZE) as usize..].fill(0);
+                page.clear_from((len % PAGE_SIZE) as usize);
             }
             let kept = usize::try_from(len).unwrap_or(usize::MAX).min(self.archive.len());
             self.archive = &self.archive[..kept];
@@ -152,19 +185,13 @@ impl Contents {
     }
 }
 
-/// Allocates a page of zeros, without ending the kernel when there is none.
-fn new_page() -> Result<Box<[u8]>, Errno> {
-    let mut page = Vec::new();
-    page.try_reserve_exact(PAGE_SIZE as usize).map_err(|_| Errno::NOSPC)?;
-    page.resize(PAGE_SIZE as usize, 0);
-    Ok(page.into_boxed_slice())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Timespec;
     use alloc::vec;
+    use alloc::vec::Vec;
+    use kernel_sync::Mutex;
     use proptest::prelude::*;
 
     static ARCHIVE: [u8; 10_000] = {
@@ -200,6 +227,53 @@ mod tests {
         expected[5000] = b'x';
         assert_eq!(all(&contents), expected);
         assert_eq!(ARCHIVE[5000], (5000 % 251) as u8 + 1);
+    }
+
+    /// Memory that somebody else stores to as well.
+    #[derive(Debug)]
+    struct Memory(Mutex<Vec<u8>>);
+
+    impl SharedPage for Memory {
+        fn read(&self, start: usize, to: &mut [u8]) {
+            to.copy_from_slice(&self.0.lock()[start..start + to.len()]);
+        }
+
+        fn write(&self, start: usize, from: &[u8]) {
+            self.0.lock()[start..start + from.len()].copy_from_slice(from);
+        }
+    }
+
+    fn map(contents: &mut Contents, number: u64) -> Result<Arc<dyn SharedPage>, Errno> {
+        contents.shared_page(number, |bytes| Ok(Arc::new(Memory(Mutex::new(bytes.to_vec())))))
+    }
+
+    #[test]
+    fn a_mapped_page_and_the_file_are_one() {
+        let volume = volume(1 << 20);
+        let mut contents = Contents::new(&volume, &ARCHIVE);
+        let page = map(&mut contents, 1).expect("within the file");
+        let again = map(&mut contents, 1).expect("within the file");
+        assert!(Arc::ptr_eq(&page, &again));
+        assert_eq!(volume.charged(), 4096);
+        page.write(0, b"from a program");
+        let mut read = [0; 14];
+        assert_eq!(contents.read_at(4096, &mut read), 14);
+        assert_eq!(&read, b"from a program");
+        assert_eq!(contents.write_at(4101, b"the kernel "), Ok(11));
+        page.read(0, &mut read);
+        assert_eq!(&read, b"from the kerne");
+        // The page that the end is in can be mapped, with zeros behind the end, and none behind it.
+        let last = map(&mut contents, 2).expect("the end is in it");
+        let mut end = [1; 2];
+        last.read(10_000 - 8192 - 1, &mut end);
+        assert_eq!(end, [ARCHIVE[9999], 0]);
+        assert_eq!(map(&mut contents, 3).map(|_| ()), Err(Errno::FAULT));
+        assert_eq!(contents.set_len(4100), Ok(()));
+        page.read(0, &mut read);
+        assert_eq!(&read, b"from\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(volume.charged(), 4096);
+        let failed = contents.shared_page(0, |_| Err(Errno::NOMEM)).map(|_| ());
+        assert_eq!((failed, volume.charged()), (Err(Errno::NOMEM), 4096));
     }
 
     #[test]

@@ -5,9 +5,10 @@
 
 use super::contents::Contents;
 use super::directory::Directory;
+use super::page::{PAGE_SIZE, SharedPage};
 use super::volume::{Charge, Volume};
 use crate::abi::DirentWriter;
-use crate::{DeviceNumber, Errno, FileType, Metadata, SetTime, Timespec};
+use crate::{DeviceNumber, Errno, FileType, Metadata, Seals, SetTime, Timespec};
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use core::fmt;
@@ -26,6 +27,8 @@ pub struct Inode {
     body: Body,
     attributes: Mutex<Attributes>,
     volume: Arc<Volume>,
+    /// Of a file in memory, what it has given up; of all others, nothing that can be asked.
+    seals: Option<Mutex<Seals>>,
     _charge: Charge,
 }
 
@@ -88,8 +91,68 @@ impl Inode {
                 created: now,
             }),
             volume: volume.clone(),
+            seals: None,
             _charge: charge,
         })
+    }
+
+    /// Makes a file that never had a name: a temporary one, or with `seals` a file in memory.
+    pub(super) fn nameless(
+        volume: &Arc<Volume>,
+        permissions: u32,
+        seals: Option<Seals>,
+    ) -> Result<Arc<Self>, Errno> {
+        let body = Body::Regular(Mutex::new(Contents::new(volume, &[])));
+        let mut new = Self::new(volume, FileType::Regular, permissions, body)?;
+        new.seals = seals.map(Mutex::new);
+        new.attributes.get_mut().links = 0;
+        Ok(Arc::new(new))
+    }
+
+    /// Returns what a file in memory has given up.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::INVAL`] for any other file.
+    pub fn seals(&self) -> Result<Seals, Errno> {
+        self.seals.as_ref().map(|seals| *seals.lock()).ok_or(Errno::INVAL)
+    }
+
+    /// Makes a file in memory give more up.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::INVAL`] for any other file, [`Errno::PERM`] when it has given this up.
+    pub fn add_seals(&self, seals: Seals) -> Result<(), Errno> {
+        let mut old = self.seals.as_ref().ok_or(Errno::INVAL)?.lock();
+        if old.contains(Seals::SEAL) {
+            return Err(Errno::PERM);
+        }
+        *old |= seals;
+        Ok(())
+    }
+
+    /// Checks that a write of what ends at `end`, or a new length, is not what the file has given up.
+    fn check_seals(&self, writes: bool, len: u64, end: u64) -> Result<(), Errno> {
+        let seals = self.seals().unwrap_or_default();
+        let is_forbidden = writes && seals.forbid_writing()
+            || end > len && seals.contains(Seals::GROW)
+            || !writes && end < len && seals.contains(Seals::SHRINK);
+        if is_forbidden { Err(Errno::PERM) } else { Ok(()) }
+    }
+
+    /// Returns the page with this number as memory that can be mapped; `make` makes such memory, with these bytes. Not called
+    /// with a lock that `make` takes.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::FAULT`] for a page behind the end, [`Errno::NOSPC`], and what `make` says.
+    pub fn shared_page(
+        &self,
+        number: u64,
+        make: impl FnOnce(&[u8; PAGE_SIZE]) -> Result<Arc<dyn SharedPage>, Errno>,
+    ) -> Result<Arc<dyn SharedPage>, Errno> {
+        self.contents()?.shared_page(number, make)
     }
 
     pub(super) fn regular(
@@ -199,7 +262,10 @@ impl Inode {
     /// [`Errno::NOSPC`] and [`Errno::FBIG`] when not even one byte has room; [`Errno::ISDIR`] and
     /// [`Errno::INVAL`] for what is no regular file.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<usize, Errno> {
-        let written = self.contents()?.write_at(offset, bytes)?;
+        let mut contents = self.contents()?;
+        self.check_seals(true, contents.len(), offset.saturating_add(bytes.len() as u64))?;
+        let written = contents.write_at(offset, bytes)?;
+        drop(contents);
         self.touch_contents();
         Ok(written)
     }
@@ -208,6 +274,7 @@ impl Inode {
     pub(crate) fn append(&self, bytes: &[u8]) -> Result<(usize, u64), Errno> {
         let mut contents = self.contents()?;
         let end = contents.len();
+        self.check_seals(true, end, end.saturating_add(bytes.len() as u64))?;
         let written = contents.write_at(end, bytes)?;
         drop(contents);
         self.touch_contents();
@@ -220,7 +287,10 @@ impl Inode {
     ///
     /// [`Errno::FBIG`] beyond 2^63 - 1, [`Errno::ISDIR`] and [`Errno::INVAL`] for what is no regular file.
     pub fn set_len(&self, len: u64) -> Result<(), Errno> {
-        self.contents()?.set_len(len)?;
+        let mut contents = self.contents()?;
+        self.check_seals(false, contents.len(), len)?;
+        contents.set_len(len)?;
+        drop(contents);
         self.touch_contents();
         Ok(())
     }

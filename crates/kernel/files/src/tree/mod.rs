@@ -18,6 +18,7 @@ mod inode;
 mod names;
 mod node;
 mod open;
+mod page;
 mod path;
 mod query;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub(crate) use inode::DEVICE;
 pub use inode::Inode;
 pub use node::Node;
 pub(crate) use node::Place;
+pub use page::{PAGE_SIZE, SharedPage};
 pub use path::{NAME_MAX, PATH_MAX};
 pub use unpack::{UnpackError, Unpacked};
 
@@ -117,6 +119,10 @@ impl<Q: WaitQueue> FileSystem<Q> {
         let proc_mount = directory(b"proc", 0o555)?;
         let dev = directory(b"dev", 0o755)?;
         directory(b"tmp", 0o1777)?;
+        // Where shm_open(3) makes its files.
+        let shm = Inode::directory(&volume, 0o1777, Arc::downgrade(&dev))?;
+        dev.names()?.insert(b"shm", shm)?;
+        dev.add_links(1);
         for (name, permissions, major, minor) in DEVICES {
             let number = DeviceNumber { major, minor };
             let node = Inode::special(&volume, FileType::Character, permissions, number)?;

@@ -6,7 +6,7 @@ use super::node::{Node, Place};
 use super::walk::{Final, Last, Walk};
 use crate::device::{self, Device};
 use crate::pipe::{self, Pipe};
-use crate::{Caller, Errno, FileType, Follow, OpenFile, OpenFlags, WaitQueue};
+use crate::{Caller, Errno, FileType, Follow, OpenFile, OpenFlags, Seals, WaitQueue};
 use alloc::sync::{Arc, Weak};
 
 impl<Q: WaitQueue> FileSystem<Q> {
@@ -24,7 +24,8 @@ impl<Q: WaitQueue> FileSystem<Q> {
     /// [`Errno::ISDIR`] for writing to, or creating, a directory; [`Errno::LOOP`] after 40 links, or
     /// for a link with `NOFOLLOW`; [`Errno::NXIO`] for a device nobody has, `/dev/tty` without a
     /// controlling terminal, a socket, and a fifo that nobody reads with `WRONLY | NONBLOCK`;
-    /// [`Errno::ACCES`] for writing to `/proc`; [`Errno::NOSPC`]; [`Errno::OPNOTSUPP`] with `TMPFILE`.
+    /// [`Errno::ACCES`] for writing to `/proc`; [`Errno::NOSPC`]; [`Errno::INVAL`] with `TMPFILE`
+    /// for a file that is not to be written.
     pub fn open(
         &self,
         caller: &Caller,
@@ -44,7 +45,7 @@ impl<Q: WaitQueue> FileSystem<Q> {
             flags
         };
         if flags.contains(OpenFlags::TMPFILE) {
-            return Err(Errno::OPNOTSUPP);
+            return self.open_temporary(from, path, flags, mode);
         }
         if flags.contains(OpenFlags::CREAT | OpenFlags::DIRECTORY) {
             return Err(Errno::INVAL);
@@ -87,6 +88,36 @@ impl<Q: WaitQueue> FileSystem<Q> {
             }
             return self.open_node(caller, node, parent, flags);
         }
+    }
+
+    /// Makes a file without a name in the directory at `path`: `O_TMPFILE`.
+    fn open_temporary(
+        &self,
+        from: &Node,
+        path: &[u8],
+        flags: OpenFlags,
+        mode: u32,
+    ) -> Result<Arc<OpenFile<Q>>, Errno> {
+        if !flags.contains(OpenFlags::DIRECTORY) || !flags.writable() {
+            return Err(Errno::INVAL);
+        }
+        let parent = self.directory(from, path)?;
+        if parent.inode().is_none() {
+            return Err(Errno::OPNOTSUPP);
+        }
+        let inode = Inode::nameless(&self.volume, mode, None)?;
+        let flags = flags - OpenFlags::TMPFILE - OpenFlags::DIRECTORY;
+        Ok(OpenFile::regular(inode, parent, flags))
+    }
+
+    /// Makes a file in memory that is called `name` and cannot be opened by that: memfd_create(2).
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::NOSPC`].
+    pub fn open_memory(&self, name: &[u8], seals: Seals) -> Result<Arc<OpenFile<Q>>, Errno> {
+        let inode = Inode::nameless(&self.volume, 0o777, Some(seals))?;
+        Ok(OpenFile::memory(inode, name, OpenFlags::RDWR))
     }
 
     /// Opens what there is.

@@ -2,7 +2,7 @@
 
 use crate::testing::{CALLER, World};
 use crate::{
-    DeviceNumber, Errno, FileType, Follow, OpenFlags, Ready, RenameFlags, SetTime, Timespec,
+    DeviceNumber, Errno, FileType, Follow, OpenFlags, Ready, RenameFlags, Seals, SetTime, Timespec,
 };
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -23,6 +23,29 @@ fn world() -> World {
 fn names(world: &World, path: &str) -> Vec<String> {
     let entries = world.ls(path).expect("a directory");
     entries.into_iter().map(|(name, _)| String::from_utf8(name).expect("UTF-8")).collect()
+}
+
+#[test]
+fn a_file_in_memory_keeps_to_what_it_has_given_up() {
+    let world = World::new(1 << 20);
+    let file = world.files.open_memory(b"thing", Seals::empty()).expect("room");
+    let inode = file.inode().expect("a regular file");
+    assert_eq!(file.path(&world.files), Ok(b"/memfd:thing (deleted)".to_vec()));
+    assert_eq!(file.metadata().links, 0);
+    assert_eq!(file.write(b"contents"), Ok(8));
+    assert_eq!(inode.add_seals(Seals::GROW), Ok(()));
+    assert_eq!(file.write(b"more"), Err(Errno::PERM));
+    assert_eq!(file.set_len(9), Err(Errno::PERM));
+    assert_eq!(file.set_len(4), Ok(()));
+    assert_eq!(file.write_at(0, b"cont"), Ok(4));
+    assert_eq!(inode.add_seals(Seals::SHRINK | Seals::WRITE | Seals::SEAL), Ok(()));
+    assert_eq!(file.set_len(3), Err(Errno::PERM));
+    assert_eq!(file.write_at(0, b"x"), Err(Errno::PERM));
+    assert_eq!(inode.add_seals(Seals::GROW), Err(Errno::PERM));
+    assert_eq!(inode.seals(), Ok(Seals::all() - Seals::FUTURE_WRITE));
+    world.put("/file", b"");
+    let named = world.open("/file", OpenFlags::RDWR).expect("there");
+    assert_eq!(named.inode().expect("a regular file").seals(), Err(Errno::INVAL));
 }
 
 #[test]
@@ -148,10 +171,11 @@ fn flags_of_open_do_what_the_manual_says() {
         assert_eq!(open(path, OpenFlags::DIRECTORY), Ok(()), "{path}");
     }
     assert_eq!(open("tmp", OpenFlags::DIRECTORY | OpenFlags::CREAT), Err(Errno::INVAL));
-    assert_eq!(
-        open("tmp", OpenFlags::TMPFILE | OpenFlags::DIRECTORY | WRITE),
-        Err(Errno::OPNOTSUPP)
-    );
+    let temporary = OpenFlags::TMPFILE | OpenFlags::DIRECTORY;
+    assert_eq!(open("tmp", temporary | WRITE), Ok(()));
+    assert_eq!(open("tmp", temporary), Err(Errno::INVAL), "nobody could ever read anything in it");
+    assert_eq!(open("f", temporary | WRITE), Err(Errno::NOTDIR));
+    assert_eq!(open("proc", temporary | WRITE), Err(Errno::OPNOTSUPP));
     assert_eq!(open("", READ), Err(Errno::NOENT));
 
     world.symlink("f", "link").expect("free");
