@@ -1,4 +1,8 @@
-//! What the fuzz targets share: a hosted kernel, and numbers taken from the input.
+//! What the fuzz targets share: a hosted kernel, numbers taken from the input, and models of files.
+
+pub mod files;
+pub mod names;
+pub mod terminal;
 
 use arch_x86::X86;
 use arch_x86::geometry::Geometry;

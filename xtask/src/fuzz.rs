@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     minimise: bool,
 }
 
-const TARGETS: [&str; 4] = ["elf", "handover", "operations", "ranges"];
+const TARGETS: [&str; 5] = ["elf", "files", "handover", "operations", "ranges"];
 
 /// Longest input in bytes. A history's last steps would else never be reached.
 const MAX_LEN: u64 = 4096;
@@ -42,9 +42,13 @@ struct Planted {
     finding: &'static str,
 }
 
-const PLANTED: [Planted; 4] = [
+const PLANTED: [Planted; 6] = [
     // The object behind a segment holds other bytes than the file that was parsed.
     Planted { name: "other-bytes", target: "elf", finding: "of Segment" },
+    // A name that is removed stays.
+    Planted { name: "name-stays", target: "files", finding: "fuzz_targets/files.rs" },
+    // Who waits for what an epoll set has too is left asleep.
+    Planted { name: "lost-wake-up", target: "files", finding: "nobody was woken" },
     // Memory is handed out wherever it begins.
     Planted { name: "any-alignment", target: "handover", finding: "start % align == 0" },
     // A growth is lost in one PGD.
