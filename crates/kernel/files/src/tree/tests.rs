@@ -103,6 +103,21 @@ fn an_offset_is_shared_by_what_shares_the_description() {
 }
 
 #[test]
+fn a_write_of_nothing_moves_no_offset_and_changes_no_time() {
+    let world = World::new(1 << 20);
+    world.put("/f", b"abc");
+    let then = SetTime::To(Timespec { seconds: 1, nanoseconds: 0 });
+    let node = world.files.lookup(&world.root, b"/f", Follow::Yes).expect("was put there");
+    node.set_times(then, then).expect("a file");
+    let file = world.open("/f", OpenFlags::RDWR | OpenFlags::APPEND).expect("was put there");
+    assert_eq!((file.write(b""), file.write_at(1, b"")), (Ok(0), Ok(0)));
+    assert_eq!(file.seek(0, 1), Ok(0), "where it was, and not at the end");
+    assert_eq!(node.metadata().modified.seconds, 1);
+    assert_eq!(file.write(b"d"), Ok(1));
+    assert_eq!((file.seek(0, 1), node.metadata().modified.seconds), (Ok(4), 1_000));
+}
+
+#[test]
 fn appending_writes_at_the_end_wherever_the_offset_is() {
     let world = world();
     world.put("f", b"abc");
