@@ -30,6 +30,8 @@ pub mod layout;
 pub mod mm;
 pub mod oom;
 pub mod os;
+pub mod pidfd;
+pub mod posix_timer;
 pub mod procfs;
 pub mod random;
 pub mod rcu;
@@ -39,6 +41,7 @@ pub mod sched;
 pub mod scheme;
 pub mod selftest;
 pub mod signal;
+pub mod signalfd;
 #[cfg(feature = "storm")]
 pub mod storm;
 pub mod sync;

@@ -83,6 +83,15 @@ enum Owner {
     Process(Pid),
     /// The address of the timer is its number.
     File(Weak<FileTimer>),
+    /// As above.
+    Alarm(Weak<dyn Alarm>),
+}
+
+/// What wants to be told when it is time.
+pub trait Alarm: Send + Sync {
+    /// It is `now`, and the alarm was set to that or an earlier moment: returns when it wants to be told next. It may have
+    /// been set to another one since.
+    fn ring(&self, now: u64) -> Option<u64>;
 }
 
 /// A timer that is a file.
@@ -220,6 +229,7 @@ pub extern "C" fn serve(_: usize) -> ! {
             match owner {
                 Owner::Process(pid) => go_off(key, pid),
                 Owner::File(timer) => ring(key, &timer),
+                Owner::Alarm(alarm) => ring_alarm(key, &alarm),
             }
         }
     }
@@ -275,5 +285,31 @@ fn ring(key: Key, timer: &Weak<FileTimer>) {
     if let Some(next) = timer.next() {
         // If it is set anew at this moment, there are two entries, and one rings in vain.
         DUE.lock().insert((next, number_of(&timer)), Owner::File(Arc::downgrade(&timer)));
+    }
+}
+
+fn number_of_alarm(alarm: *const dyn Alarm) -> u64 {
+    alarm.addr() as u64
+}
+
+/// Sets an alarm to another moment, or off with 0.
+pub fn set_alarm(alarm: &Arc<dyn Alarm>, due: u64) {
+    let number = number_of_alarm(Arc::as_ptr(alarm));
+    {
+        let mut all = DUE.lock();
+        all.retain(|key, owner| !(matches!(owner, Owner::Alarm(_)) && key.1 == number));
+        if due != 0 {
+            all.insert((due, number), Owner::Alarm(Arc::downgrade(alarm)));
+        }
+    }
+    CHANGED.wake_all();
+}
+
+fn ring_alarm(key: Key, alarm: &Weak<dyn Alarm>) {
+    DUE.lock().remove(&key);
+    let Some(alarm) = alarm.upgrade() else { return };
+    if let Some(next) = alarm.ring(clock::now()) {
+        let number = number_of_alarm(Arc::as_ptr(&alarm));
+        DUE.lock().insert((next, number), Owner::Alarm(Arc::downgrade(&alarm)));
     }
 }

@@ -47,6 +47,8 @@ pub enum Details {
 pub const SI_USER: i32 = 0;
 /// Sent by the kernel.
 pub const SI_KERNEL: i32 = 0x80;
+/// Sent by a timer of timer_create(2).
+pub const SI_TIMER: i32 = -2;
 /// Sent by tkill(2) and tgkill(2).
 pub const SI_TKILL: i32 = -6;
 /// A child has exited.

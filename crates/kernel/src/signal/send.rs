@@ -68,6 +68,7 @@ pub fn queue_to_thread(target: &TaskRef, info: Info) -> Result<(), Full> {
     if prepare(target, info.signal) {
         target.parts().signals.pending.add(info)?;
         notify(target, info.signal);
+        target.parts().process.announce_signal();
     }
     Ok(())
 }
@@ -94,6 +95,7 @@ pub fn queue_to_process(target: &TaskRef, info: Info) -> Result<(), Full> {
             taken |= notify(thread, info.signal);
         }
     });
+    target.parts().process.announce_signal();
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use super::user::buffer;
 use super::{Answer, Call, Failure, locks, message};
 use crate::cpu::clock;
 use crate::mm::frames;
-use crate::mm::user::{self, copy_from_user, copy_to_user, read_u32, read_u64};
+use crate::mm::user::{self, copy_from_user, copy_to_user, read_u32};
 use crate::sched::{Current, Woken};
 use crate::signal::action::Action;
 use crate::signal::info::Info;
@@ -25,7 +25,7 @@ const CHUNK: usize = 64 * 1024;
 const SMALL_CHUNK: usize = 4 * 1024 - 96;
 
 /// Returns how many bytes go through the kernel at once now.
-fn chunk() -> usize {
+pub(super) fn chunk() -> usize {
     if frames::is_scarce() { SMALL_CHUNK } else { CHUNK }
 }
 
@@ -46,7 +46,11 @@ fn check_foreground(me: &Current, file: &OpenFile, access: Access) -> Result<(),
 }
 
 /// Reads into `buffer`, waiting if need be.
-fn read_some(me: &Current, file: &OpenFile, buffer: &mut [u8]) -> Result<usize, Failure> {
+pub(super) fn read_some(
+    me: &Current,
+    file: &OpenFile,
+    buffer: &mut [u8],
+) -> Result<usize, Failure> {
     check_foreground(me, file, Access::Read)?;
     // A terminal may be set to return nothing after some time.
     let timing = file.tty().and_then(|tty| tty.read_timing()).filter(|timing| timing.least == 0);
@@ -65,7 +69,7 @@ fn read_some(me: &Current, file: &OpenFile, buffer: &mut [u8]) -> Result<usize, 
 }
 
 /// Writes all of `bytes` unless the file does not block; returns how many were.
-fn write_all(me: &Current, file: &OpenFile, bytes: &[u8]) -> Result<usize, Failure> {
+pub(super) fn write_all(me: &Current, file: &OpenFile, bytes: &[u8]) -> Result<usize, Failure> {
     check_foreground(me, file, Access::Write)?;
     let mut done = 0;
     while done < bytes.len() {
@@ -227,39 +231,6 @@ pub(super) fn preadv(call: &Call<'_>) -> Answer {
 
 pub(super) fn pwritev(call: &Call<'_>) -> Answer {
     write_pieces(call, &pieces(call.arg(1), call.arg(2))?, position(call, 3)?)
-}
-
-/// `sendfile`: from one descriptor to another.
-pub(super) fn sendfile(call: &Call<'_>) -> Answer {
-    let (to, from) = (file(call, call.fd(0))?, file(call, call.fd(1))?);
-    // What comes from a pipe or a terminal has no end to stop at: programs go back to read and write.
-    if from.queue().is_some() {
-        return Err(Errno::INVAL.into());
-    }
-    let offset_at = call.arg(2);
-    let mut offset = if offset_at == 0 { None } else { Some(read_u64(offset_at)?) };
-    let count = call.arg(3).min(i64::MAX as u64) as usize;
-    let mut total = 0;
-    while total < count {
-        let mut bytes = buffer((count - total).min(chunk()))?;
-        let read = match offset {
-            Some(offset) => from.read_at(offset, &mut bytes)?,
-            None => read_some(&call.me, &from, &mut bytes)?,
-        };
-        if read == 0 {
-            break;
-        }
-        let written = write_all(&call.me, &to, &bytes[..read])?;
-        offset = offset.map(|offset| offset + written as u64);
-        total += written;
-        if written < read {
-            break;
-        }
-    }
-    if let Some(offset) = offset {
-        copy_to_user(offset_at, &offset.to_le_bytes())?;
-    }
-    Ok(total as u64)
 }
 
 pub(super) fn close(call: &Call<'_>) -> Answer {

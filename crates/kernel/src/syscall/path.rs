@@ -290,6 +290,11 @@ pub(super) fn getcwd(call: &Call<'_>) -> Answer {
 /// `getrandom`
 pub(super) fn getrandom(call: &Call<'_>) -> Answer {
     const MOST: u64 = 1 << 20;
+    /// `GRND_NONBLOCK`, `GRND_RANDOM`, `GRND_INSECURE`.
+    const FLAGS: u64 = 7;
+    if call.arg(2) & !FLAGS != 0 {
+        return Err(Errno::INVAL.into());
+    }
     let len = call.arg(1).min(MOST) as usize;
     let mut bytes = buffer(len)?;
     crate::random::fill(&mut bytes);

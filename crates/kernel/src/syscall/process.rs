@@ -1,5 +1,6 @@
 //! execve, exit, wait4.
 
+use super::pidfd::pid_of;
 use super::user::{self, path, strings};
 use super::{Answer, Call, Failure};
 use crate::mm::user::copy_to_user;
@@ -240,6 +241,7 @@ pub(super) fn waitid(call: &Call<'_>) -> Answer {
     let which = match call.arg(0) {
         0 => Which::Any,
         1 => Which::Pid(id),
+        3 => Which::Pid(pid_of(call, id as i32)?.get()),
         2 if id == 0 => Which::Group(call.me.parts().process.group.load(Ordering::Relaxed)),
         2 => Which::Group(id),
         _ => return Err(Errno::INVAL.into()),

@@ -202,7 +202,7 @@ pub(super) fn task(pid: u64) -> Result<TaskRef, Errno> {
 }
 
 /// Returns the signal of an argument; `None` for 0, which only checks.
-fn signal(number: u64) -> Result<Option<Signal>, Errno> {
+pub(super) fn signal(number: u64) -> Result<Option<Signal>, Errno> {
     match number {
         0 => Ok(None),
         number => Signal::new(number).map(Some).ok_or(Errno::INVAL),
@@ -212,6 +212,11 @@ fn signal(number: u64) -> Result<Option<Signal>, Errno> {
 fn info(call: &Call<'_>, signal: Signal, code: i32) -> Info {
     let pid = call.me.process().pid().get();
     Info { signal, code, details: Details::Sender { pid, uid: 0, value: 0 } }
+}
+
+/// What a signal says that the caller sends by kill(2).
+pub(super) fn own_info(call: &Call<'_>, signal: Signal) -> Info {
+    info(call, signal, SI_USER)
 }
 
 pub(super) fn kill(call: &Call<'_>) -> Answer {
@@ -297,7 +302,12 @@ pub(super) fn rt_tgsigqueueinfo(call: &Call<'_>) -> Answer {
 }
 
 /// Reads a `siginfo_t` that is meant for process `target`.
-fn info_of(call: &Call<'_>, number: u64, at: u64, target: u64) -> Result<Option<Info>, Failure> {
+pub(super) fn info_of(
+    call: &Call<'_>,
+    number: u64,
+    at: u64,
+    target: u64,
+) -> Result<Option<Info>, Failure> {
     let bytes: [u8; 32] = read(at)?;
     let (mut code, mut value) = ([0; 4], [0; 8]);
     code.copy_from_slice(&bytes[8..12]);

@@ -1,8 +1,9 @@
 //! Which number is which call. Source: Linux's `arch/x86/entry/syscalls/syscall_64.tbl`.
 
 use super::{
-    Answer, Call, affinity, clone, epoll, ids, info, io, locks, memory, message, path, poll,
-    process, scarcity, signals, socket, sync, timerfd, timers, times, unknown,
+    Answer, Call, affinity, clone, epoll, ids, info, io, locks, memory, message, path, pidfd, poll,
+    posix_timers, process, scarcity, signalfd, signals, socket, sync, timerfd, timers, times,
+    transfer, unknown,
 };
 use crate::sched::schedule;
 use files::Errno;
@@ -55,7 +56,7 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         37 => timers::alarm(c),
         38 => timers::setitimer(c),
         39 => ids::getpid(c),
-        40 => io::sendfile(c),
+        40 => transfer::sendfile(c),
         41 => socket::socket(c),
         42 => socket::connect(c),
         43 => socket::accept(c, 0),
@@ -102,6 +103,8 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         94 => path::chown(&path::here(c, 0)?, a(1), a(2), path::NOFOLLOW),
         95 => path::umask(c),
         96 => times::gettimeofday(c),
+        // syslog: nothing is kept.
+        103 => Ok(0),
         97 => info::getrlimit(c),
         98 => info::getrusage(c),
         99 => info::sysinfo(c),
@@ -141,9 +144,13 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         157 => ids::prctl(c),
         158 => ids::arch_prctl(c),
         160 => info::setrlimit(c),
-        // sync
-        162 => Ok(0),
+        // sync, syncfs
+        162 | 306 => Ok(0),
         186 => ids::gettid(c),
+        // readahead
+        187 => Ok(0),
+        // Extended attributes, of which no file has any: set, get, list, remove.
+        188..=199 => Err(Errno::OPNOTSUPP.into()),
         200 => signals::tkill(c),
         201 => times::time_(c),
         202 => sync::futex(c),
@@ -152,6 +159,11 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         217 => io::getdents64(c),
         218 => ids::set_tid_address(c),
         221 => Ok(0),
+        222 => posix_timers::create(c),
+        223 => posix_timers::set_time(c),
+        224 => posix_timers::get_time(c),
+        225 => posix_timers::get_overrun(c),
+        226 => posix_timers::delete(c),
         228 => times::clock_gettime(c),
         229 => times::clock_getres(c),
         230 => times::clock_nanosleep(c),
@@ -186,13 +198,18 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
             Ok(0)
         }
         274 => ids::get_robust_list(c),
+        275 => transfer::splice(c),
+        // sync_file_range
+        277 => Ok(0),
         280 => path::utimensat(c),
         281 => epoll::pwait(c),
+        282 => signalfd::signalfd(c, 0),
         283 => timerfd::create(c),
         285 => io::fallocate(c),
         286 => timerfd::set(c),
         287 => timerfd::get(c),
         288 => socket::accept(c, a(3)),
+        289 => signalfd::signalfd(c, a(3)),
         290 => io::eventfd2(c),
         291 => epoll::create(c, a(0)),
         292 => io::dup3(c),
@@ -209,11 +226,16 @@ pub(super) fn call(number: u64, mut call: Call<'_>) -> Answer {
         319 => path::memfd_create(c),
         322 => process::execveat(&mut call),
         324 => sync::membarrier(c),
+        326 => transfer::copy_file_range(c),
         332 => path::statx(c),
+        424 => pidfd::send_signal(c),
+        434 => pidfd::open(c),
         435 => clone::clone3(c),
         436 => io::close_range(c),
         439 => path::access(&path::at(c, 0)?, a(2), a(3)),
         441 => epoll::pwait2(c),
+        // mlock2
+        325 => Ok(0),
         // rseq: the C libraries ask and go on without.
         334 => Err(Errno::NOSYS.into()),
         number => unknown(number),

@@ -213,6 +213,7 @@ pub fn execute(me: &Current, frame: &mut TrapFrame, program: &Program) -> Result
     parts.set_handlers(Arc::new(parts.handlers().copy_for_exec()));
     *parts.signals.alternate_stack.lock() = AlternateStack::default();
     parts.robust_list.store(0, Ordering::Relaxed);
+    parts.process.posix_timers.delete_all();
     close_on_exec(me)?;
     parts.thread.fs_base.store(0, Ordering::Relaxed);
     parts.thread.gs_base.store(0, Ordering::Relaxed);

@@ -7,14 +7,15 @@ use super::limits::Limits;
 use super::{Process, Task, TaskRef};
 use crate::cpu::clock;
 use crate::os::tasks;
+use crate::posix_timer::PosixTimers;
 use crate::rcu;
 use crate::sched::{State, WaitQueue, wake_if};
 use crate::signal::Signal;
 use crate::signal::pending::Pending;
 use crate::timer::Timers;
 use alloc::sync::Arc;
-use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use kernel_sync::{Mutex, smp_mb};
 use kernel_task::pid::Pid;
 
 /// Data of a process.
@@ -49,6 +50,12 @@ pub struct ProcessData {
     pub has_executed: AtomicBool,
     /// Its timers.
     pub timers: Timers,
+    /// Those of timer_create.
+    pub posix_timers: PosixTimers,
+    /// Where signals that are sent to it or its threads are announced, for who reads them from a file.
+    pub signal_event: WaitQueue,
+    /// How many have been.
+    pub signals_sent: AtomicU64,
 }
 
 /// Which threads of a process are to die.
@@ -92,7 +99,18 @@ impl ProcessData {
             successor: Mutex::new(None),
             has_executed: AtomicBool::new(false),
             timers: Timers::new(),
+            posix_timers: PosixTimers::default(),
+            signal_event: WaitQueue::new(),
+            signals_sent: AtomicU64::new(0),
         }
+    }
+
+    /// Tells who reads signals from a file that one has been sent.
+    pub fn announce_signal(&self) {
+        self.signals_sent.fetch_add(1, Ordering::Release);
+        // The signal is in its list before the queue is looked at; who waits is on the queue before it looks at the list.
+        smp_mb();
+        self.signal_event.wake_all();
     }
 
     /// Lets `thread`, the only one left, go by the id of the leader, which has exited (`de_thread`); or nobody.
