@@ -4,15 +4,20 @@
 //! the reference PGD, growth, `switch_mm`, x86's late init and sync. Only what the product asks a
 //! kernel for is modelled here: frames, RCU, the list of tasks.
 
+mod arch;
 mod frames;
 mod kernel;
 mod mmu;
 mod rcu;
+mod sight;
 #[cfg(feature = "pgd-init-late")]
 mod tasks;
 
+pub use arch::ModelArch;
 pub use frames::{Deep, ModelFrames, TINY_SLOT, Tiny};
-pub use kernel::{Model, ModelArch, ModelTask, ModelTasks, World, explore};
+pub use kernel::{Model, ModelTask, ModelTasks, World, explore};
 pub use rcu::ModelRcu;
 #[cfg(feature = "pgd-init-late")]
-pub use tasks::{TaskModel, TaskWorld, ThroughList, ThroughTasks, WalkThrough, explore_tasks};
+pub use tasks::{
+    Product, TaskModel, TaskWorld, ThroughList, ThroughTasks, WalkThrough, explore_tasks,
+};

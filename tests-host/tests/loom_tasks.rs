@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use kernel_fork::args::CloneArgs;
 use loom::thread;
-use tests_host::model::{TaskWorld, ThroughList, ThroughTasks, WalkThrough, explore_tasks};
+use tests_host::model::{
+    Product, TaskWorld, ThroughList, ThroughTasks, WalkThrough, explore_tasks,
+};
 
 const BOUND: usize = 4;
 
@@ -45,12 +47,12 @@ scenarios! {
 
 fn grower<W: WalkThrough>(world: &Arc<TaskWorld<W>>) -> thread::JoinHandle<()> {
     let world = Arc::clone(world);
-    thread::spawn(move || world.grow())
+    thread::spawn(move || drop(world.grow()))
 }
 
 fn first_process_and_growth<W: WalkThrough>() {
     // There is more to interleave than in a fork, and nothing new.
-    explore_tasks::<W>(BOUND - 1, |world| {
+    explore_tasks::<W, Product>(BOUND - 1, None, |world| {
         let grower = grower(world);
         let init = world.first();
         world.load(0, &init);
@@ -61,7 +63,7 @@ fn first_process_and_growth<W: WalkThrough>() {
 }
 
 fn fork_and_growth<W: WalkThrough>() {
-    explore_tasks::<W>(BOUND, |world| {
+    explore_tasks::<W, Product>(BOUND, None, |world| {
         let init = world.first();
         let grower = grower(world);
         let child = world.fork(&init, &CloneArgs::FORK);
@@ -73,7 +75,7 @@ fn fork_and_growth<W: WalkThrough>() {
 }
 
 fn exec_and_growth<W: WalkThrough>() {
-    explore_tasks::<W>(BOUND, |world| {
+    explore_tasks::<W, Product>(BOUND, None, |world| {
         let init = world.first();
         world.load(0, &init);
         let grower = grower(world);
@@ -87,7 +89,7 @@ fn exec_and_growth<W: WalkThrough>() {
 
 /// The child is reaped, off the task list, while its CPU still has its PGD.
 fn exit_reaping_and_lazy_tlb_and_growth<W: WalkThrough>() {
-    explore_tasks::<W>(BOUND, |world| {
+    explore_tasks::<W, Product>(BOUND, None, |world| {
         let init = world.first();
         let child = world.fork(&init, &CloneArgs::FORK);
         world.load(0, &child);
@@ -102,7 +104,7 @@ fn exit_reaping_and_lazy_tlb_and_growth<W: WalkThrough>() {
 
 /// The leader is dead, the thread lives on; both are made before and die during the growth.
 fn dead_leader_and_growth<W: WalkThrough>() {
-    explore_tasks::<W>(BOUND, |world| {
+    explore_tasks::<W, Product>(BOUND, None, |world| {
         let init = world.first();
         let child = world.fork(&init, &CloneArgs::FORK);
         let grower = grower(world);
@@ -118,7 +120,7 @@ fn dead_leader_and_growth<W: WalkThrough>() {
 
 /// P1 makes P2 with `CLONE_VM` and exits; the mm lives on in a place the walk may have passed.
 fn clone_vm_and_growth<W: WalkThrough>() {
-    explore_tasks::<W>(BOUND, |world| {
+    explore_tasks::<W, Product>(BOUND, None, |world| {
         let init = world.first();
         let p1 = world.fork(&init, &CloneArgs::FORK);
         let grower = grower(world);
@@ -133,7 +135,7 @@ fn clone_vm_and_growth<W: WalkThrough>() {
 }
 
 fn kthread_use_mm_and_growth<W: WalkThrough>() {
-    explore_tasks::<W>(BOUND, |world| {
+    explore_tasks::<W, Product>(BOUND, None, |world| {
         let init = world.first();
         let kthread = world.kthread();
         let child = world.fork(&init, &CloneArgs::FORK);

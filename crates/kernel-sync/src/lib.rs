@@ -14,6 +14,8 @@ pub mod atomic;
 mod barrier;
 mod callback;
 #[cfg(loom)]
+mod exploration;
+#[cfg(loom)]
 mod explored;
 pub mod gate;
 mod lock;
@@ -25,6 +27,8 @@ mod try_box;
 pub use arc_cache::ArcCache;
 pub use barrier::{cpu_relax, smp_mb};
 pub use callback::{Callback, CallbackQueue, CallbackRoom, RcuHead};
+#[cfg(loom)]
+pub use exploration::explore;
 pub use gate::Gate;
 pub use lock::{Mutex, MutexGuard};
 pub use magazines::Magazines;

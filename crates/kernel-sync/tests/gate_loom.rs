@@ -6,9 +6,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use kernel_sync::Gate;
 use kernel_sync::atomic::{AtomicBool, Ordering};
 use kernel_sync::gate::weakened::{self, Barrier};
+use kernel_sync::{Gate, explore};
 use loom::cell::UnsafeCell;
 use loom::thread;
 
@@ -22,12 +22,7 @@ struct World {
 
 /// Explores a fork and a signal with at most three preemptions; fails if a child gets away.
 fn fork_and_signal() {
-    let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let counter = Arc::clone(&executions);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.check(move || {
-        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    explore(Some(3), || {
         let world = Arc::new(World {
             gate: Gate::new(),
             is_signalled: AtomicBool::new(false),
@@ -50,15 +45,11 @@ fn fork_and_signal() {
         let is_born = forks.join().expect("no panic");
         assert_eq!(is_born, is_visited, "a child got away from the signal");
     });
-    println!("{} executions", executions.load(std::sync::atomic::Ordering::Relaxed));
 }
 
 /// Who closes the gate, alone with what the gate keeps apart.
 fn two_closers() {
-    let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let counter = Arc::clone(&executions);
-    loom::model(move || {
-        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    explore(None, || {
         let world = Arc::new((Gate::<1>::new(), Alone(UnsafeCell::new(0_u32))));
         // SAFETY: nobody else is inside; loom watches.
         let close = |world: &(Gate<1>, Alone)| {
@@ -69,7 +60,6 @@ fn two_closers() {
         close(&world);
         closer.join().expect("no panic");
     });
-    println!("{} executions", executions.load(std::sync::atomic::Ordering::Relaxed));
 }
 
 /// What only who has closed the gate may touch.

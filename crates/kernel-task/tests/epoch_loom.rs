@@ -9,18 +9,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use kernel_sync::Callback;
 use kernel_sync::atomic::{AtomicUsize, Ordering};
+use kernel_sync::{Callback, explore};
 use kernel_task::epoch::{Barrier, EpochDomain, weakened};
 use loom::cell::UnsafeCell;
 use loom::thread;
-
-fn explore(preemptions: usize, model: fn()) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 100_000;
-    builder.check(model);
-}
 
 /// An object that can be found until it is unlinked, and knows whether it was freed.
 ///
@@ -117,8 +110,8 @@ static WEAKENED: std::sync::Mutex<()> = std::sync::Mutex::new(());
 fn no_object_is_freed_under_a_reader() {
     let _alone = WEAKENED.lock();
     weakened::set(None);
-    explore(3, reader_and_free);
-    explore(2, reader_free_and_helper);
+    explore(Some(3), reader_and_free);
+    explore(Some(2), reader_free_and_helper);
 }
 
 #[test]
@@ -132,7 +125,7 @@ fn each_barrier_is_needed() {
         ]
         .into_iter()
         .filter(|&(_, model, bound)| {
-            catch_unwind(AssertUnwindSafe(|| explore(bound, model))).is_err()
+            catch_unwind(AssertUnwindSafe(|| explore(Some(bound), model))).is_err()
         })
         .map(|(name, ..)| name)
         .collect();

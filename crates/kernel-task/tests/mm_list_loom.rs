@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use kernel_sync::atomic::{AtomicUsize, Ordering, fence};
-use kernel_sync::{Callback, smp_mb};
+use kernel_sync::{Callback, explore, smp_mb};
 use kernel_task::epoch::EpochDomain;
 use kernel_task::mm_list::{MmList, MmPlace};
 use loom::cell::UnsafeCell;
@@ -17,10 +17,7 @@ use loom::thread;
 
 /// Explores `model`, and says whether it holds.
 fn holds(preemptions: usize, model: impl Fn() + Send + Sync + 'static) -> bool {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 100_000;
-    catch_unwind(AssertUnwindSafe(|| builder.check(model))).is_ok()
+    catch_unwind(AssertUnwindSafe(|| explore(Some(preemptions), model))).is_ok()
 }
 
 /// What stands for an mm: whether it has the slot, and, for loom to watch, its memory.

@@ -162,9 +162,7 @@ fn walk(table: &Table, guard: &EagerGuard) -> Vec<u32> {
 }
 
 fn explore(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    builder.check(move || {
+    kernel_sync::explore(preemptions, move || {
         // Made by the first thread, so that their making orders nothing between the others.
         ORDER.load(Ordering::Relaxed);
         START.load(Ordering::Relaxed);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use arch_x86::slots::Slots;
 use kernel_sync::Mutex;
 use kernel_sync::atomic::{AtomicBool, Ordering};
-use mm_generic::arch::ArchPgd;
 use mm_generic::frames::{Frame, PAGE_SIZE};
 use mm_generic::growth::SyncedRange;
 use mm_generic::init_mm::InitMm;
@@ -19,53 +18,13 @@ use mm_generic::prot::Prot;
 use mm_generic::publish::{PublicationPoint, SharedMm, publish_again};
 use mm_generic::replacement::{ReplaceError, Replacement};
 use mm_generic::walk::Walkers;
-use mutants::{Mutant, MutantArch, MutantWalk};
+use mutants::{Mutant, MutantWalk};
 
+use super::arch::ModelArch;
 use super::frames::{ModelFrames, TINY_SLOT, Tiny};
-use super::mmu::{Cached, Cpu, Mmu, SLOTS};
+use super::mmu::Mmu;
 use super::rcu::ModelRcu;
-
-/// An architecture that a model can be explored with: the product's own, or a mutant of it.
-pub trait ModelArch: ArchPgd {
-    /// Puts the architecture over an empty reference PGD.
-    fn over(slots: Slots<Tiny, ModelFrames>, mutant: Option<Mutant>) -> Self;
-
-    /// The slots.
-    fn slots(&self) -> &Slots<Tiny, ModelFrames>;
-}
-
-#[cfg(feature = "pgd-init-late")]
-impl ModelArch for arch_x86::late::LateInit<Tiny, ModelFrames> {
-    fn over(slots: Slots<Tiny, ModelFrames>, mutant: Option<Mutant>) -> Self {
-        assert_eq!(mutant, None, "the product has no mutants in it");
-        Self::new(slots)
-    }
-
-    fn slots(&self) -> &Slots<Tiny, ModelFrames> {
-        self.slots()
-    }
-}
-
-impl ModelArch for arch_x86::locked::Locked<Tiny, ModelFrames> {
-    fn over(slots: Slots<Tiny, ModelFrames>, mutant: Option<Mutant>) -> Self {
-        assert_eq!(mutant, None, "the product has no mutants in it");
-        Self::new(slots)
-    }
-
-    fn slots(&self) -> &Slots<Tiny, ModelFrames> {
-        self.slots()
-    }
-}
-
-impl ModelArch for MutantArch<Tiny, ModelFrames> {
-    fn over(slots: Slots<Tiny, ModelFrames>, mutant: Option<Mutant>) -> Self {
-        Self::new(slots, mutant)
-    }
-
-    fn slots(&self) -> &Slots<Tiny, ModelFrames> {
-        self.slots()
-    }
-}
+use super::sight::Sight;
 
 /// The kernel under exploration.
 pub struct Model<A>(std::marker::PhantomData<fn() -> A>);
@@ -338,11 +297,11 @@ impl<A: ModelArch> World<A> {
     /// Gives `range` of slot number `slot` back, and checks that no CPU shows the entry that went with it, if one did.
     pub fn reclaim(&self, slot: usize, range: SyncedRange) {
         self.grown[slot].store(false, Ordering::Release);
-        let old = self.cached(self.reference_entry(slot));
+        let old = self.sight().reference(slot);
         // SAFETY: nobody uses the addresses of a range that is not `grown`.
         unsafe { self.init_mm().reclaim(range, |_, _| {}) }.expect("heap enough");
         if let Some(old) = old {
-            self.verify_gone(slot, old);
+            self.sight().verify_gone(slot, old);
         }
     }
 
@@ -364,104 +323,37 @@ impl<A: ModelArch> World<A> {
         range: &mut SyncedRange,
         how: Replacement,
     ) -> Result<(), ReplaceError> {
-        let old = self.cached(self.reference_entry(slot)).expect("the range has a share in it");
+        let old = self.sight().reference(slot).expect("the range has a share in it");
         let start = range.start();
         self.init_mm().replace(range, start, how)?;
-        self.verify_gone(slot, old);
+        self.sight().verify_gone(slot, old);
         Ok(())
     }
 
-    /// Uses the addresses of every slot whose growth has returned, on a CPU; and translates the others, as a CPU may at any time.
+    /// As [`Sight::touch`].
     pub fn touch(&self, cpu: usize) {
-        let mut state = self.mmu.cpus[cpu].lock();
-        for slot in 0..SLOTS {
-            let handed_out = self.grown[slot].load(Ordering::Acquire);
-            let shown = self.translate(&mut state, slot);
-            assert!(
-                !handed_out || shown.is_some(),
-                "slot {slot} was handed out and is missing on a CPU"
-            );
-        }
+        self.sight().touch(cpu, &self.grown);
     }
 
-    /// Translates an address of each slot on a CPU, as speculation may at any time.
+    /// As [`Sight::glance`].
     pub fn glance(&self, cpu: usize) {
-        let mut state = self.mmu.cpus[cpu].lock();
-        for slot in 0..SLOTS {
-            let _ = self.translate(&mut state, slot);
-        }
+        self.sight().glance(cpu);
     }
 
-    /// Asserts that a CPU shows in slot number `slot` what the reference holds, and has cached nothing else. For the owner of a
-    /// range in it, after a growth.
+    /// As [`Sight::verify`].
     pub fn verify(&self, slot: usize) {
-        for cpu in &self.mmu.cpus {
-            let state = cpu.lock();
-            let entry = self.cached(self.reference_entry(slot));
-            assert!(entry.is_some(), "slot {slot} was handed out and is gone");
-            assert_eq!(self.shown(&state, slot), entry, "slot {slot} in a PGD that is loaded");
-            let cached = state.cached[slot];
-            assert!(cached.is_none() || cached == entry, "slot {slot} is cached as it was");
-        }
+        self.sight().verify(slot);
     }
 
-    fn verify_gone(&self, slot: usize, old: Cached) {
-        for cpu in &self.mmu.cpus {
-            let state = cpu.lock();
-            if self.reference_entry(slot) == old.entry {
-                // There is a new table in the old one's frame.
-                return;
-            }
-            assert_ne!(self.shown(&state, slot), Some(old), "slot {slot} in a PGD that is loaded");
-            assert_ne!(state.cached[slot], Some(old), "slot {slot} is cached as it was");
-        }
-    }
-
-    /// Asserts that every CPU shows what the reference holds, after everything else has ended.
+    /// As [`Sight::verify_all`].
     pub fn verify_all(&self) {
-        for cpu in &self.mmu.cpus {
-            let state = cpu.lock();
-            for slot in 0..SLOTS {
-                let entry = self.cached(self.reference_entry(slot));
-                assert_eq!(self.shown(&state, slot), entry, "slot {slot} in a PGD that is loaded");
-                let cached = state.cached[slot];
-                assert!(cached.is_none() || cached == entry, "slot {slot} is cached as it was");
-            }
-        }
+        self.sight().verify_all();
     }
 
-    fn translate(&self, cpu: &mut Cpu, slot: usize) -> Option<Cached> {
-        if cpu.cached[slot].is_none() {
-            cpu.cached[slot] = self.shown(cpu, slot);
-        }
-        if let Some(Cached { entry, life }) = cpu.cached[slot] {
-            let now = self.cached(entry);
-            assert_eq!(now, Some(Cached { entry, life }), "slot {slot} leads to a freed table");
-        }
-        cpu.cached[slot]
-    }
-
-    /// What the PGD that a CPU has loaded holds in a slot, if it is live.
-    fn shown(&self, cpu: &Cpu, slot: usize) -> Option<Cached> {
-        let arch = self.init_mm().arch();
-        let root = cpu.root.unwrap_or_else(|| arch.reference_root());
-        // SAFETY: a CPU holds what it has loaded.
-        self.cached(unsafe { arch.slots().entry_of(root, slot) })
-    }
-
-    fn cached(&self, entry: u64) -> Option<Cached> {
-        if entry & 1 == 0 {
-            return None;
-        }
-        let is_large = entry & 1 << 7 != 0;
-        let frame = Frame::at(entry & 0x000f_ffff_ffff_f000).filter(|_| !is_large);
+    fn sight(&self) -> Sight<'_, A> {
         // SAFETY: lives until `World` is dropped.
         let frames = unsafe { &*self.frames };
-        Some(Cached { entry, life: frame.and_then(|frame| frames.life(frame)).unwrap_or(0) })
-    }
-
-    fn reference_entry(&self, slot: usize) -> u64 {
-        self.init_mm().arch().slots().reference().entry(slot)
+        Sight { arch: self.init_mm().arch(), frames, mmu: &self.mmu }
     }
 }
 
@@ -476,8 +368,7 @@ impl<A: ModelArch> Drop for World<A> {
         for cpu in 0..2 {
             self.leave(cpu);
         }
-        // A large page has no table.
-        let tables = (0..SLOTS).filter(|&slot| self.reference_entry(slot) & 0x81 == 1).count();
+        let tables = self.sight().tables();
         // SAFETY: made by `Box::into_raw`; every mm, which referred to it, is gone.
         drop(unsafe { Box::from_raw(self.init_mm) });
         // SAFETY: made by `Box::into_raw`; `init_mm`, which referred to it, is gone.
@@ -498,40 +389,8 @@ pub fn explore<A: ModelArch>(
     mutant: Option<Mutant>,
     body: impl Fn(&Arc<World<A>>) + Send + Sync + 'static,
 ) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = preemptions;
-    builder.max_branches = 100_000;
-    let executions = Arc::new(Executions::default());
-    let counter = Arc::clone(&executions);
-    builder.check(move || {
-        counter.begin();
+    kernel_sync::explore(preemptions, move || {
         let world = Arc::new(World::<A>::new(mutant));
         body(&world);
     });
-    println!("{executions} executions");
-}
-
-/// The executions of a model so far; says in which one it failed.
-#[derive(Debug, Default)]
-pub(super) struct Executions(std::sync::atomic::AtomicUsize);
-
-impl Executions {
-    pub(super) fn begin(&self) {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    }
-}
-
-impl std::fmt::Display for Executions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.load(std::sync::atomic::Ordering::Relaxed).fmt(f)
-    }
-}
-
-impl Drop for Executions {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            // Read by `cargo xtask mutation`.
-            println!("failed in execution {self}");
-        }
-    }
 }
