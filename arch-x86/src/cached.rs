@@ -16,6 +16,10 @@
 //!                                                           FULL BARRIER, stamp 4 is not 5: completes every slot
 //! ```
 //!
+//! The stamp is worth something only if late init was the last to store to the PGD. A walker that did may have been held up, and have
+//! stored what was older than the stamp; whoever comes behind it to repair that goes by the places where the mm is, and the
+//! mm may be gone. So a PGD that a walker has stored to loses its stamp on the way into the cache.
+//!
 //! A cached PGD may point to tables that were retired and freed. Nothing translates through it, and late init throws each such
 //! entry out before anything can.
 
@@ -123,6 +127,7 @@ impl<G: Geometry, F: Frames> ArchPgd for Cached<G, F> {
                 G::Word::store(&slots[slot], G::Word::NONE, Ordering::Relaxed);
             }
         }
+        pgd.leave_mm();
         if let Err(pgd) = self.pgds.put((self.this_cpu)(), pgd) {
             self.free(pgd);
         }

@@ -3,14 +3,11 @@
 //! The protocol, its states and its races are told in [`mm_generic::reference`]. This file is CPU A of
 //! that story (fork, exec, attach), `sync.rs` is CPU B (growth).
 
-use kernel_sync::atomic::Ordering;
 use kernel_sync::smp_mb;
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::{Frame, Frames};
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
 use mm_generic::kernel_slots::KernelSlots;
-use mm_generic::reference::Stamp;
-use mm_generic::word::Word;
 
 use crate::geometry::Geometry;
 use crate::late_pgd::LatePgd;
@@ -35,22 +32,6 @@ impl<G: Geometry, F: Frames> LateInit<G, F> {
     /// The slots and the reference PGD.
     pub fn slots(&self) -> &Slots<G, F> {
         &self.slots
-    }
-
-    /// Calls `bring` with the slots of `pgd` if the reference has changed since they were last brought up to it.
-    #[inline]
-    fn bring_up(&self, pgd: &LatePgd, bring: impl FnOnce(&[<G::Word as Word>::Atomic])) {
-        // Read before the slots are: they then hold at least what the stamp stands for. Acquire: late init's stores to the slots come
-        // after whatever this CPU has to know of the reference.
-        let now = self.slots.reference().stamp();
-        if now == Stamp::from_u64(pgd.stamp.load(Ordering::Acquire)) {
-            return;
-        }
-        // SAFETY: the caller keeps the PGD alive.
-        bring(unsafe { self.slots.of(pgd.root()) });
-        // Release, and acquire above: who finds the stamp current loads the PGD without a look at its slots; another attach may have
-        // brought them. One may also write an older stamp over a newer; the next attach then settles once more.
-        pgd.stamp.store(now.to_u64(), Ordering::Release);
     }
 }
 
@@ -102,18 +83,25 @@ impl<G: Geometry, F: Frames> ArchPgd for LateInit<G, F> {
     #[inline]
     fn pgd_init_late(&self, pgd: &LatePgd) {
         mm_visible_before_reference_read();
-        // SAFETY: an mm has one late init, and no CPU loads its PGD before that has ended.
-        self.bring_up(pgd, |slots| unsafe { self.slots.reference().complete(slots) });
+        let reference = self.slots.reference();
+        // Read before the slots are: they then hold at least what the stamp stands for.
+        let now = reference.stamp();
+        if pgd.has_stamp(now) {
+            return;
+        }
+        // SAFETY: the caller keeps the PGD alive; an mm has one late init, and no CPU loads its PGD before that has ended.
+        unsafe { reference.complete(self.slots.of(pgd.root())) };
+        pgd.set_stamp(now);
     }
 
+    /// Settles every slot, whatever the stamp says. A walker that has found the mm through another task may have been held up inside since
+    /// before late init; it leaves what is older than the stamp, and is waited for here.
     #[inline]
     fn pgd_attach(&self, pgd: &LatePgd) {
         mm_visible_before_reference_read();
-        self.bring_up(pgd, |slots| {
-            let _settling = pgd.settling.lock();
-            // SAFETY: only slots that the reference has used; the lock is held.
-            unsafe { self.slots.reference().settle_used(slots) };
-        });
+        let _settling = pgd.settling.lock();
+        // SAFETY: the caller keeps the PGD alive; only slots that the reference has used; the lock is held.
+        unsafe { self.slots.reference().settle_used(self.slots.of(pgd.root())) };
     }
 
     fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {

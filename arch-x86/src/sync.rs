@@ -51,7 +51,9 @@ pub(crate) fn sync_global_pgds<G: Geometry, F: Frames>(
         mm_found_before_reference_read();
         for slot in range.clone() {
             // SAFETY: an updater's range has no private slots; the lock is held.
-            unsafe { reference.settle(table, slot) };
+            if unsafe { reference.settle(table, slot) } {
+                pgd.note_walker();
+            }
         }
     });
     // After the walk: a CPU that loaded a PGD before the walk came to it has cached the old entry from there.

@@ -70,6 +70,12 @@
 //! With either barrier weakened to acquire and release, a5 may miss b1 while b3 misses a3, and the
 //! update is lost. `tests-host` explores both, and both weakened forms, with loom.
 //!
+//! A walker may be held up inside the PGD since before the late init, and its exchange may succeed behind it, where late init has left the slot as
+//! the walker had found it: it then brings what the reference held. The updater that has changed `s` since comes behind that
+//! walker, waits for its turn, and puts it right, before it returns. But it must find the mm. An mm that goes from one
+//! task to another behind the updater's walk is missed, so an attach settles every slot, in its turn, and trusts no stamp. And an mm may end
+//! behind the walk: a PGD that is kept for another mm has no stamp any more if a walker has stored to it.
+//!
 //! A third CPU W may be walking for an earlier change of `s`, and find the mm that B missed. It must not bring `v1`: a full barrier
 //! stands between a walker's finding an mm and its reading the reference ([`crate::arch::PgdWalk`]'s users say where). On x86 the
 //! PGD's lock is one.
@@ -122,6 +128,9 @@ struct OwnLine(AtomicU64);
 pub struct Stamp(u64);
 
 impl Stamp {
+    /// The stamp of a table that holds no reference's state: equal to no generation.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The bare generation, to be kept in an atomic beside the table.
     #[must_use]
     pub const fn to_u64(self) -> u64 {
@@ -342,11 +351,13 @@ impl<W: Word> ReferencePgd<W> {
     ///
     /// As for [`ReferencePgd::settle`].
     pub unsafe fn settle_used(&self, table: &[W::Atomic]) {
-        // SAFETY: the caller's promise is the same.
-        self.used.for_each(|slot| unsafe { self.settle(table, slot) });
+        self.used.for_each(|slot| {
+            // SAFETY: the caller's promise is the same.
+            unsafe { self.settle(table, slot) };
+        });
     }
 
-    /// Brings one slot of `table`, which CPUs may have loaded, up to what the reference holds.
+    /// Brings one slot of `table`, which CPUs may have loaded, up to what the reference holds. Tells whether that took a store.
     ///
     /// # Panics
     ///
@@ -357,7 +368,7 @@ impl<W: Word> ReferencePgd<W> {
     /// * `slot` is no private slot: the reference holds an entry there, or has held one.
     /// * Nobody else settles `table` at the same time.
     #[inline]
-    pub unsafe fn settle(&self, table: &[W::Atomic], slot: usize) {
+    pub unsafe fn settle(&self, table: &[W::Atomic], slot: usize) -> bool {
         // The PGD first, the reference second: what late init knew when it put UNSETTLED there, the reference shows. Acquire
         // keeps the two in order.
         let mut current = W::load(&table[slot], Ordering::Acquire);
@@ -365,7 +376,7 @@ impl<W: Word> ReferencePgd<W> {
             // Acquire pairs with the release store of the updater: the table behind the entry is initialised.
             let entry = W::load(&self.slots[slot], Ordering::Acquire);
             if self.is_same(entry, current) {
-                return;
+                return false;
             }
             // An exchange, never a store: late init takes no lock. Release: a CPU that finds the entry in this PGD finds the
             // table behind it initialised. Acquire: the reference is read again, and not earlier than what was found here.
@@ -376,7 +387,7 @@ impl<W: Word> ReferencePgd<W> {
                 Ordering::Release,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return,
+                Ok(_) => return true,
                 Err(found) => current = found,
             }
         }

@@ -10,6 +10,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use arch_x86::cached::Cached;
 use arch_x86::late::LateInit;
 use kernel_sync::Rcu;
 use kernel_sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,7 @@ use loom::thread;
 use mm_generic::arch::PgdWalk;
 use mm_generic::frames::PAGE_SIZE;
 use mm_generic::mm::Stage;
+use mm_generic::page_tables::PageTables;
 use mm_generic::publish::ReadyMm;
 use mm_generic::reference::Refusal;
 use mm_generic::replacement::{ReplaceError, Replacement};
@@ -24,6 +26,7 @@ use mutants::{Mutant, MutantArch};
 use tests_host::model::{ModelArch, ModelFrames, ModelRcu, Tiny, World, explore};
 
 type Product = LateInit<Tiny, ModelFrames>;
+type Keeping = Cached<Tiny, ModelFrames>;
 type Mutated = MutantArch<Tiny, ModelFrames>;
 
 /// What loom explores in one scenario.
@@ -98,7 +101,7 @@ struct AttachGrowth;
 
 impl Scenario for AttachGrowth {
     const NAME: &'static str = "attach x growth";
-    const BOUND: Option<usize> = None;
+    const BOUND: Option<usize> = Some(5);
 
     fn run<A: ModelArch>(world: &Arc<World<A>>) {
         drop(world.fork(0));
@@ -576,6 +579,235 @@ impl Scenario for LateWalker {
     }
 }
 
+/// Two tasks that an mm may be found through.
+struct TwoPlaces<P> {
+    pgd: P,
+    first: AtomicBool,
+    second: AtomicBool,
+}
+
+// SAFETY: the only mm, wherever it is.
+unsafe impl<P> PgdWalk<P> for TwoPlaces<P> {
+    fn for_each_pgd(&self, visit: &mut dyn FnMut(&P)) {
+        for place in [&self.first, &self.second] {
+            if place.load(Ordering::Acquire) {
+                visit(&self.pgd);
+            }
+        }
+    }
+}
+
+/// A walk that came by the first place before anything was there.
+struct SecondPlace<P>(Arc<TwoPlaces<P>>);
+
+// SAFETY: as above.
+unsafe impl<P> PgdWalk<P> for SecondPlace<P> {
+    fn for_each_pgd(&self, visit: &mut dyn FnMut(&P)) {
+        if self.0.second.load(Ordering::Acquire) {
+            visit(&self.0.pgd);
+        }
+    }
+}
+
+/// A walker is held up in a PGD with an entry that is reclaimed meanwhile; late init leaves the slot as that walker has found it, none, so that
+/// its exchange will succeed; and the mm goes `on` from its task, so that the reclaim's walk may miss it. The walks are called by themselves, as in
+/// [`LateWalker`].
+fn behind_a_late_walker<A: ModelArch>(
+    world: &Arc<World<A>>,
+    on: impl FnOnce(&A, &TwoPlaces<A::Pgd>),
+    last: impl FnOnce(&A, A::Pgd) -> A::Pgd,
+) {
+    let arch = world.init_mm().arch();
+    let slots = arch.kernel_slots().expect("PGDs have copies");
+    let first = arch.kernel_half().first;
+    let range = arch.kernel_half().range(first, PAGE_SIZE).expect("a page of the kernel half");
+    let grow = move || arch.populate_kernel(range).expect("frames enough");
+    let retire = move || {
+        let mut retired = slots.reserve_retired(range).expect("heap enough");
+        // SAFETY: grown just before, and used by nobody; freed when all walks have ended.
+        unsafe { slots.retire(range, &mut retired) };
+        retired
+    };
+    grow();
+    let older = retire();
+    let pgd = arch.pgd_alloc().expect("frames enough");
+    let places =
+        Arc::new(TwoPlaces { pgd, first: AtomicBool::new(false), second: AtomicBool::new(false) });
+    let sync = |places: &Arc<TwoPlaces<A::Pgd>>| {
+        let places = Arc::clone(places);
+        move || arch.sync_global_pgds(range, &*places, &mut || {})
+    };
+    grow();
+    sync(&places)();
+    places.second.store(true, Ordering::Release);
+    let second = SecondPlace(Arc::clone(&places));
+    let walker = thread::spawn(move || arch.sync_global_pgds(range, &second, &mut || {}));
+    let walk = sync(&places);
+    let reclaimer = thread::spawn(move || {
+        let newer = retire();
+        walk();
+        newer
+    });
+    arch.pgd_init_late(&places.pgd);
+    on(arch, &places);
+    walker.join().expect("no panic in a thread of the model");
+    let newer = reclaimer.join().expect("no panic in a thread of the model");
+    let places = Arc::into_inner(places).expect("both walkers have ended");
+    let pgd = last(arch, places.pgd);
+    // SAFETY: the PGD is this thread's.
+    let held = unsafe { arch.slots().entry_of(arch.root(&pgd), 0) };
+    assert_eq!(held, 0, "the PGD holds an entry that was reclaimed");
+    // SAFETY: no CPU has loaded the PGD, all walks have ended, and nothing holds the tables.
+    unsafe {
+        arch.pgd_free(pgd);
+        slots.free_retired(older);
+        slots.free_retired(newer);
+    }
+}
+
+/// The mm gets another task, behind the walk. The attach must look at the slots, whatever the stamp says.
+struct MovedMm;
+
+impl Scenario for MovedMm {
+    const NAME: &'static str = "late walk x reclaim x publication and attach";
+    const BOUND: Option<usize> = Some(3);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let attach = |arch: &A, places: &TwoPlaces<A::Pgd>| {
+            places.first.store(true, Ordering::Release);
+            arch.pgd_attach(&places.pgd);
+            places.second.store(false, Ordering::Release);
+        };
+        behind_a_late_walker(world, attach, |_, pgd| pgd);
+    }
+}
+
+/// The mm ends, and its PGD is kept for another one, whose late init finds the stamp current.
+struct KeptBehindWalker;
+
+impl Scenario for KeptBehindWalker {
+    const NAME: &'static str =
+        "late walk x reclaim x publication and exit, and a fork with the same PGD";
+    const BOUND: Option<usize> = Some(3);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let exit = |_: &A, places: &TwoPlaces<A::Pgd>| {
+            places.second.store(false, Ordering::Release);
+        };
+        behind_a_late_walker(world, exit, |arch, pgd| {
+            // SAFETY: no walker is left, and no CPU has loaded it.
+            unsafe { arch.pgd_free(pgd) };
+            let pgd = arch.pgd_alloc().expect("frames enough");
+            arch.pgd_init_late(&pgd);
+            pgd
+        });
+    }
+}
+
+/// The PGD of an mm that is gone lies in the cache while the kernel grows, and a fork takes it.
+struct KeptGrowth;
+
+impl Scenario for KeptGrowth {
+    const NAME: &'static str = "fork with a kept PGD x growth";
+    const BOUND: Option<usize> = Some(4);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        drop(world.fork(0));
+        drop(world.task(0).take_mm());
+        let grower = on_cpu(world, |world| drop(world.grow(0)));
+        let mm = world.fork(1);
+        world.load(0, mm);
+        world.touch(0);
+        join([grower]);
+        world.touch(0);
+    }
+}
+
+/// The PGD goes into the cache and out again while walks may be at it: exit and fork beside a growth.
+struct ExitKeptGrowth;
+
+impl Scenario for ExitKeptGrowth {
+    const NAME: &'static str = "exit, and fork with the kept PGD, x growth";
+    const BOUND: Option<usize> = Some(4);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        drop(world.fork(0));
+        let grower = on_cpu(world, |world| drop(world.grow(0)));
+        drop(world.task(0).take_mm());
+        let mm = world.fork(1);
+        world.load(0, mm);
+        world.touch(0);
+        join([grower]);
+        world.touch(0);
+    }
+}
+
+/// The kept PGD holds an entry that is reclaimed, and whose frame is a table again when the fork takes it.
+struct KeptReclaimGrowth;
+
+impl Scenario for KeptReclaimGrowth {
+    const NAME: &'static str = "fork with a kept PGD x reclaim and growth into the same frame";
+    const BOUND: Option<usize> = Some(3);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let range = world.grow(0);
+        drop(world.fork(0));
+        drop(world.task(0).take_mm());
+        let updater = on_cpu(world, |world| {
+            world.reclaim(0, range);
+            let _ = world.grow(0);
+        });
+        let mm = world.fork(1);
+        world.load(0, mm);
+        world.glance(0);
+        join([updater]);
+        world.verify_all();
+    }
+}
+
+/// The kept PGD holds an entry that is replaced; the address is used all the time.
+struct KeptReplace;
+
+impl Scenario for KeptReplace {
+    const NAME: &'static str = "fork with a kept PGD x replace";
+    const BOUND: Option<usize> = Some(4);
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let mut range = world.grow(0);
+        drop(world.fork(0));
+        drop(world.task(0).take_mm());
+        let replacer = on_cpu(world, move |world| {
+            world.replace(0, &mut range, Replacement::Move).expect("the sole owner");
+        });
+        let mm = world.fork(1);
+        world.load(0, mm);
+        world.touch(0);
+        join([replacer]);
+        world.verify_all();
+    }
+}
+
+/// A program of the kernel's looks an address up in the tables, in a read-side section, as a fault handler or a dump does; it is no owner of the range.
+struct LookUpReclaim;
+
+impl Scenario for LookUpReclaim {
+    const NAME: &'static str = "look-up x reclaim";
+    const BOUND: Option<usize> = None;
+
+    fn run<A: ModelArch>(world: &Arc<World<A>>) {
+        let range = world.grow(0);
+        let start = range.start();
+        let reclaimer = on_cpu(world, |world| world.reclaim(0, range));
+        let rcu = ModelRcu::read_lock();
+        let arch = world.init_mm().arch();
+        // SAFETY: the reference PGD; its tables outlive this section.
+        let found = unsafe { arch.tables().lookup(arch.reference_root(), start) };
+        assert!(found.is_none(), "nothing is mapped there");
+        drop(rcu);
+        join([reclaimer]);
+    }
+}
+
 /// Two kernel threads attach one mm that holds the entry of a table that is gone, and whose frame comes back.
 struct TwoAttaches;
 
@@ -767,7 +999,8 @@ macro_rules! scenarios {
             let survivors: Vec<Mutant> = Mutant::ALL
                 .iter()
                 .copied()
-                .filter(|mutant| !mutant.needs_updates())
+                // The one of the cache has a scenario of its own, below.
+                .filter(|mutant| !mutant.needs_updates() && *mutant != Mutant::KeptStampRenewed)
                 .filter(|&mutant| ![$(kills::<$scenario>(mutant)),+].contains(&true))
                 .collect();
             assert_eq!(survivors, [], "no scenario kills these");
@@ -814,10 +1047,35 @@ updates! {
     fork_and_the_same_frame: SameFrameFork,
     attach_and_the_same_frame: SameFrameAttach,
     late_walk_and_growth_and_reclaim_and_publication: LateWalker,
+    late_walk_and_reclaim_and_publication_and_attach: MovedMm,
     two_attaches_and_the_same_frame: TwoAttaches,
     replace_and_growth: ReplaceGrowth,
     two_reclaims_of_one_slot: TwoReclaims,
     split_and_collapse_and_fork: ThereAndBack,
+    look_up_and_reclaim: LookUpReclaim,
+}
+
+/// What PGDs that are kept for other mms meet.
+macro_rules! kept {
+    ($($test:ident: $scenario:ident,)+) => {
+        mod kept_pgds {
+            $(
+                #[test]
+                fn $test() {
+                    use super::Scenario;
+                    super::explore::<super::Keeping>(super::$scenario::BOUND, None, super::$scenario::run);
+                }
+            )+
+        }
+    };
+}
+
+kept! {
+    growth: KeptGrowth,
+    exit_and_growth: ExitKeptGrowth,
+    reclaim_and_growth: KeptReclaimGrowth,
+    replace: KeptReplace,
+    late_walk_and_reclaim: KeptBehindWalker,
 }
 
 /// Mutants that need more than growth to show, each in the scenario that kills it soonest.
@@ -872,5 +1130,9 @@ mod mutants_of_updates {
         tables_freed_before_walk_is_killed: TablesFreedBeforeWalk in ExitReclaim,
         tables_freed_before_flush_is_killed: TablesFreedBeforeFlush in ExitReclaim,
         the_cpus_are_walked_in_a_reclaim_too: CpuWalkLeftOut in ExitReclaim,
+        tables_freed_after_flush_is_killed: TablesFreedAfterFlush in LookUpReclaim,
+        attach_by_stamp_is_killed: AttachByStamp in MovedMm,
+        kept_stamp_renewed_is_killed: KeptStampRenewed in KeptGrowth,
+        kept_stamp_trusted_is_killed: KeptStampTrusted in KeptBehindWalker,
     }
 }

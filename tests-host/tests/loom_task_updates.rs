@@ -156,11 +156,11 @@ macro_rules! scenarios {
 
 scenarios! {
     fork_and_reclaim: 2 threads, at most 3 preemptions, catches LateFillsOnlyNone through ThroughTasks;
-    exec_and_replace: 2 threads, at most 4 preemptions, catches FlushLeftOut through ThroughList;
+    exec_and_replace: 2 threads, at most 4 preemptions, catches FlushBeforeWalk through ThroughList;
     kthread_use_mm_and_reclaim: 2 threads, at most 4 preemptions, catches AttachWithoutLateInit through ThroughTasks;
     exit_and_reclaim: 2 threads, at most 5 preemptions, catches CpuWalkLeftOut through ThroughTasks;
-    two_growths_of_one_slot_and_fork: 3 threads, at most 2 preemptions, catches PresentIsSynced through ThroughList;
-    fork_and_exit_and_reclaim_and_growth: 4 threads, at most 2 preemptions, catches HelperDoesNotFlush through ThroughTasks;
+    two_growths_of_one_slot_and_fork: 3 threads, at most 2 preemptions, catches SyncedBeforeWalk through ThroughList;
+    fork_and_exit_and_reclaim_and_growth: 4 threads, at most 1 preemptions, catches HelperDoesNotFlush through ThroughTasks;
 }
 
 /// Asserts that a mutant fails in the scenario `name`.

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use arch_x86::geometry::Geometry;
 use arch_x86::slots::Slots;
 use arch_x86::tables::Tables;
-use kernel_sync::Mutex;
-use kernel_sync::atomic::{AtomicU64, Ordering, fence};
+use kernel_sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use kernel_sync::{Magazines, Mutex};
 use mm_generic::arch::{ArchPgd, PgdAllocError, PgdWalk, PopulateError};
 use mm_generic::frames::{Frame, Frames};
 use mm_generic::kernel_range::{KernelHalf, KernelRange};
@@ -24,19 +24,41 @@ pub struct MutantArch<G: Geometry, F: Frames> {
     mutant: Option<Mutant>,
     /// What was retired and has to wait for the walk.
     pub(crate) kept: Mutex<Vec<Retired>>,
+    /// PGDs for other mms, as `arch_x86::cached` keeps them: for the mutants of that.
+    cache: Option<Magazines<MutantPgd>>,
 }
 
 /// The top-level table of one mm and its stamp.
 pub struct MutantPgd {
     root: Frame,
     stamp: AtomicU64,
+    walked: AtomicBool,
     settling: Mutex<()>,
+}
+
+/// PGDs that are kept.
+const KEPT: usize = 64;
+
+impl<G: Geometry, F: Frames> Drop for MutantArch<G, F> {
+    fn drop(&mut self) {
+        while let Some(pgd) = self.cache.as_ref().and_then(Magazines::steal) {
+            // SAFETY: promised when it came into the cache.
+            unsafe { self.slots.free_root(pgd.root) };
+        }
+    }
 }
 
 impl<G: Geometry, F: Frames> MutantArch<G, F> {
     /// Uses `slots` with the step that `mutant` names wrong.
+    ///
+    /// # Panics
+    ///
+    /// When there is no heap for a cache that the mutant needs.
     pub fn new(slots: Slots<G, F>, mutant: Option<Mutant>) -> Self {
-        Self { slots, mutant, kept: Mutex::new(Vec::new()) }
+        let keeps_pgds =
+            matches!(mutant, Some(Mutant::KeptStampRenewed | Mutant::KeptStampTrusted));
+        let cache = keeps_pgds.then(|| Magazines::try_new(1, KEPT).expect("a little heap"));
+        Self { slots, mutant, kept: Mutex::new(Vec::new()), cache }
     }
 
     /// The slots and the reference PGD.
@@ -80,16 +102,13 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
         }
     }
 
-    /// Calls `bring` with the slots of `pgd` if the reference has changed since they were last brought up to it.
-    fn bring_up(&self, pgd: &MutantPgd, bring: impl FnOnce(&[<G::Word as Word>::Atomic])) {
+    /// Tells whether `pgd` holds what the reference does, by its stamp.
+    fn is_current(&self, pgd: &MutantPgd, now: Stamp) -> bool {
+        now == Stamp::from_u64(pgd.stamp.load(Ordering::Acquire))
+    }
+
+    fn barrier_at_birth(&self) {
         self.barrier_or_weak(Mutant::ForkBarrierGone, Mutant::ForkBarrierWeak);
-        let now = self.slots.reference().stamp();
-        if now == Stamp::from_u64(pgd.stamp.load(Ordering::Acquire)) {
-            return;
-        }
-        // SAFETY: the caller keeps the PGD alive.
-        bring(unsafe { self.slots.of(pgd.root) });
-        pgd.stamp.store(now.to_u64(), Ordering::Release);
     }
 }
 
@@ -115,6 +134,12 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
 
     fn pgd_alloc(&self) -> Result<MutantPgd, PgdAllocError> {
         let reference = self.slots.reference();
+        if let Some(pgd) = self.cache.as_ref().and_then(|cache| cache.take(0)) {
+            if self.is(Mutant::KeptStampRenewed) {
+                pgd.stamp.store(reference.stamp().to_u64(), Ordering::Relaxed);
+            }
+            return Ok(pgd);
+        }
         let root = self.slots.alloc_root()?;
         // SAFETY: made above, and handed to nobody yet.
         let mut stamp = unsafe { reference.copy_populated(self.slots.of(root)) };
@@ -122,10 +147,25 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
         if self.is(Mutant::StampAfterCopy) {
             stamp = reference.stamp();
         }
-        Ok(MutantPgd { root, stamp: AtomicU64::new(stamp.to_u64()), settling: Mutex::new(()) })
+        Ok(MutantPgd {
+            root,
+            stamp: AtomicU64::new(stamp.to_u64()),
+            walked: AtomicBool::new(false),
+            settling: Mutex::new(()),
+        })
     }
 
-    unsafe fn pgd_free(&self, pgd: MutantPgd) {
+    unsafe fn pgd_free(&self, mut pgd: MutantPgd) {
+        if let Some(cache) = &self.cache {
+            if pgd.walked.load(Ordering::Relaxed) && !self.is(Mutant::KeptStampTrusted) {
+                pgd.walked.store(false, Ordering::Relaxed);
+                pgd.stamp.store(Stamp::NEVER.to_u64(), Ordering::Relaxed);
+            }
+            match cache.put(0, pgd) {
+                Ok(()) => return,
+                Err(refused) => pgd = refused,
+            }
+        }
         // SAFETY: the caller's promise is the same.
         unsafe { self.slots.free_root(pgd.root) };
     }
@@ -134,18 +174,30 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
         match self.mutant {
             Some(Mutant::CopyBeforePublication) => {}
             Some(Mutant::PlainStore) => self.copy_blindly(pgd),
-            _ => self.bring_up(pgd, |slots| self.complete(slots)),
+            _ => {
+                self.barrier_at_birth();
+                let now = self.slots.reference().stamp();
+                if !self.is_current(pgd, now) {
+                    // SAFETY: the caller keeps the PGD alive.
+                    self.complete(unsafe { self.slots.of(pgd.root) });
+                    pgd.stamp.store(now.to_u64(), Ordering::Release);
+                }
+            }
         }
     }
 
     fn pgd_attach(&self, pgd: &MutantPgd) {
-        if !self.is(Mutant::AttachWithoutLateInit) {
-            self.bring_up(pgd, |slots| {
-                let _settling = (!self.is(Mutant::AttachWithoutLock)).then(|| pgd.settling.lock());
-                // SAFETY: the lock is held, but for one mutant.
-                unsafe { self.settle_used(slots) };
-            });
+        if self.is(Mutant::AttachWithoutLateInit) {
+            return;
         }
+        self.barrier_at_birth();
+        let reference = self.slots.reference();
+        if self.is(Mutant::AttachByStamp) && self.is_current(pgd, reference.stamp()) {
+            return;
+        }
+        let _settling = (!self.is(Mutant::AttachWithoutLock)).then(|| pgd.settling.lock());
+        // SAFETY: the caller keeps the PGD alive; only slots that the reference has used; the lock is held, but for one mutant.
+        unsafe { self.settle_used(self.slots.of(pgd.root)) };
     }
 
     fn populate_kernel(&self, range: KernelRange) -> Result<(), PopulateError> {
@@ -187,17 +239,22 @@ impl<G: Geometry, F: Frames> ArchPgd for MutantArch<G, F> {
             let table = unsafe { self.slots.of(pgd.root) };
             let _settling = (!self.is(Mutant::WalkWithoutLock)).then(|| pgd.settling.lock());
             self.barrier(Mutant::FoundBarrierGone);
-            slots.clone().for_each(|slot| self.settle(table, slot));
+            for slot in slots.clone() {
+                if self.settle(table, slot) {
+                    pgd.walked.store(true, Ordering::Relaxed);
+                }
+            }
         });
         stage::at(Point::Walked);
         if self.is(Mutant::StampAfterWalk) {
             walked_from = reference.stamp();
         }
-        self.free_kept();
+        self.free_kept(Mutant::TablesFreedBeforeFlush);
         let flushes = !flush_early && !self.is(Mutant::HelperDoesNotFlush);
         if flushes && reference.is_flush_due(slots.clone()) {
             flush();
         }
+        self.free_kept(Mutant::TablesFreedAfterFlush);
         // SAFETY: the walk above has ended, right or wrong.
         unsafe { reference.mark_synced(slots, walked_from) };
     }

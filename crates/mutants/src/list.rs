@@ -20,9 +20,14 @@ pub enum InGuest {
         /// How often that was tried.
         of: &'static str,
     },
+    /// No scene plays it: the model checks alone show it.
+    Unplayed {
+        /// What is missing.
+        why: &'static str,
+    },
 }
 
-use InGuest::{Hidden, Litmus, Scene};
+use InGuest::{Hidden, Litmus, Scene, Unplayed};
 
 /// Of flushes that matter to tables, and not to pages.
 const REMEMBERS_NOTHING: &str = "this MMU remembers pages, which are unmapped and flushed by then, and no tables: it begins every walk at CR3";
@@ -107,6 +112,12 @@ mutants! {
     CpusBeforeTasks = "cpus-before-tasks", cores: true, updates: false, guest: Scene("exit-in-walk");
     /// An mm that gets a task anew (kthread_use_mm, CLONE_VM) is loaded without late init.
     AttachWithoutLateInit = "attach-without-late-init", cores: true, updates: false, guest: Scene("growth-before-attach");
+    /// An attach looks at the slots only if the reference has changed since late init.
+    AttachByStamp = "attach-by-stamp", cores: false, updates: true, guest: Unplayed { why: "its scene would need a walker, a reclaim and an attach in step" };
+    /// A PGD that is kept for another mm counts as brought up to the reference when it is taken, and misses what has changed meanwhile.
+    KeptStampRenewed = "kept-stamp-renewed", cores: true, updates: false, guest: Unplayed { why: "no scene ends an mm and makes another of its PGD" };
+    /// A PGD that is kept for another mm keeps its stamp although a walker has stored to it since.
+    KeptStampTrusted = "kept-stamp-trusted", cores: false, updates: true, guest: Unplayed { why: "no scene ends an mm and makes another of its PGD" };
     /// A PGD is freed with its last reference, without a grace period.
     PgdFreedEarly = "pgd-freed-early", cores: true, updates: false, guest: Scene("exit-under-walker");
     /// Late init fills what it finds empty, and leaves alone what was copied and has changed since.
@@ -145,6 +156,8 @@ mutants! {
     TablesFreedBeforeWalk = "tables-freed-before-walk", cores: true, updates: true, guest: Scene("look-in-reclaim");
     /// Tables are freed after the walk and before the flush.
     TablesFreedBeforeFlush = "tables-freed-before-flush", cores: true, updates: true, guest: Hidden { why: REMEMBERS_NOTHING, unless: "remembered_tables", of: "tables_tried" };
+    /// Tables are freed after walk and flush, without a grace period.
+    TablesFreedAfterFlush = "tables-freed-after-flush", cores: false, updates: true, guest: Unplayed { why: "nothing in the guest looks an address up in tables that are not its own" };
 }
 
 /// A name that is no mutant's.

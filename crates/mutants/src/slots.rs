@@ -49,16 +49,17 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
         if self.is(Mutant::TablesFreedBeforeWalk) {
             // SAFETY: a broken promise on purpose: the walk has not begun.
             unsafe { self.slots().free_retired(core::mem::take(retired)) };
-        } else if self.is(Mutant::TablesFreedBeforeFlush) {
+        } else if self.is(Mutant::TablesFreedBeforeFlush) || self.is(Mutant::TablesFreedAfterFlush)
+        {
             self.kept.lock().push(core::mem::take(retired));
         }
     }
 
-    /// Frees what a walk has taken out of every PGD.
-    pub(crate) fn free_kept(&self) {
-        if self.is(Mutant::TablesFreedBeforeFlush) {
+    /// Frees what a walk has taken out of every PGD, if `mutant` does so at this point.
+    pub(crate) fn free_kept(&self, mutant: Mutant) {
+        if self.is(mutant) {
             for retired in core::mem::take(&mut *self.kept.lock()) {
-                // SAFETY: a broken promise on purpose: no CPU has flushed.
+                // SAFETY: a broken promise on purpose: no CPU has flushed, or no grace period has passed.
                 unsafe { self.slots().free_retired(retired) };
             }
         }

@@ -88,22 +88,23 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
         }
     }
 
-    /// Settles one slot of a PGD that CPUs may have loaded.
-    pub(crate) fn settle(&self, table: &[Cell<G>], slot: usize) {
+    /// Settles one slot of a PGD that CPUs may have loaded. Tells whether that took a store.
+    pub(crate) fn settle(&self, table: &[Cell<G>], slot: usize) -> bool {
         let reference = self.slots().reference();
         let cell = &table[slot];
         match self.mutant() {
             Some(Mutant::WalkFillsOnlyNone) => {
                 let (none, entry) = (G::Word::NONE, reference.entry(slot));
-                let _ = G::Word::compare_exchange(
+                let filled = G::Word::compare_exchange(
                     cell,
                     none,
                     entry,
                     Ordering::AcqRel,
                     Ordering::Acquire,
                 );
+                filled.is_ok()
             }
-            Some(Mutant::WalkSkipsEmpty) if !reference.is_populated(slot) => {}
+            Some(Mutant::WalkSkipsEmpty) if !reference.is_populated(slot) => false,
             _ if stage::is_staged() => self.settle_slowly(cell, slot),
             // SAFETY: an updater's range has no private slots; the lock is held, but for mutants without.
             _ => unsafe { reference.settle(table, slot) },
@@ -118,12 +119,12 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
     }
 
     /// `ReferencePgd::settle`, with a point between its reads and its exchange.
-    fn settle_slowly(&self, cell: &Cell<G>, slot: usize) {
+    fn settle_slowly(&self, cell: &Cell<G>, slot: usize) -> bool {
         let mut current = G::Word::load(cell, Ordering::Acquire);
         loop {
             let entry = self.read_reference(slot);
             if is_same(entry, current) {
-                return;
+                return false;
             }
             match G::Word::compare_exchange(
                 cell,
@@ -132,7 +133,7 @@ impl<G: Geometry, F: Frames> MutantArch<G, F> {
                 Ordering::Release,
                 Ordering::Acquire,
             ) {
-                Ok(_) => return,
+                Ok(_) => return true,
                 Err(found) => current = found,
             }
         }

@@ -27,6 +27,19 @@ impl ModelArch for arch_x86::late::LateInit<Tiny, ModelFrames> {
     }
 }
 
+#[cfg(feature = "pgd-init-late")]
+impl ModelArch for arch_x86::cached::Cached<Tiny, ModelFrames> {
+    fn over(slots: Slots<Tiny, ModelFrames>, mutant: Option<Mutant>) -> Self {
+        assert_eq!(mutant, None, "the product has no mutants in it");
+        let late = arch_x86::late::LateInit::new(slots);
+        Self::try_new(late, 1, 2, || 0).expect("a little heap")
+    }
+
+    fn slots(&self) -> &Slots<Tiny, ModelFrames> {
+        self.late().slots()
+    }
+}
+
 impl ModelArch for arch_x86::locked::Locked<Tiny, ModelFrames> {
     fn over(slots: Slots<Tiny, ModelFrames>, mutant: Option<Mutant>) -> Self {
         assert_eq!(mutant, None, "the product has no mutants in it");

@@ -23,7 +23,7 @@ tests_host::on_every_machine!(
 /// An entry of a live table, for whoever reaches it: an atomic, behind a shared reference.
 type Entry<G> = <<G as Geometry>::Word as Word>::Atomic;
 type SlotsOf<G> = unsafe fn(&Slots<G, HostFrames>, Frame) -> &[Entry<G>];
-type Settle<G> = unsafe fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>], usize);
+type Settle<G> = unsafe fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>], usize) -> bool;
 type Sync<A> = fn(&A, KernelRange, &dyn PgdWalk<<A as ArchPgd>::Pgd>, &mut dyn FnMut());
 type SettleAll<G> = unsafe fn(&ReferencePgd<<G as Geometry>::Word>, &[Entry<G>]);
 

@@ -66,12 +66,18 @@ pub(super) fn run_all(arguments: &Arguments) -> crate::Outcome {
     );
     let mut missing = Vec::new();
     for &mutant in Mutant::ALL {
-        let caught = catch(&lab, mutant, arguments.attempts)?;
+        let caught = match mutant.in_guest() {
+            InGuest::Unplayed { .. } => Catch::Nothing,
+            _ => catch(&lab, mutant, arguments.attempts)?,
+        };
         let described = match (&caught, mutant.in_guest()) {
             (Catch::Nothing, InGuest::Hidden { why, unless, of })
                 if right.get(unless) == 0 && right.get(of) > 0 =>
             {
                 format!("cannot be shown: {why} (`{unless}` is 0, of {} `{of}`)", right.get(of))
+            }
+            (Catch::Nothing, InGuest::Unplayed { why }) => {
+                format!("not tried: {why}; loom kills it")
             }
             (Catch::Nothing, _) => {
                 missing.push(mutant);
@@ -111,7 +117,7 @@ fn focus(mutant: Mutant) -> String {
     match mutant.in_guest() {
         InGuest::Scene(name) => format!("scene={name} litmus=0 duels=0"),
         InGuest::Litmus(_) => "litmus=15 duels=90 duel=publication".into(),
-        InGuest::Hidden { .. } => "duels=50".into(),
+        InGuest::Hidden { .. } | InGuest::Unplayed { .. } => "duels=50".into(),
     }
 }
 
