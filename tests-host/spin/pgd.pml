@@ -30,6 +30,11 @@
 #endif
 #define DEPTH 6           /* of a store buffer; asserted to be enough, so no run is cut off by it */
 
+/* How far an mm has come. */
+#define NEW 0
+#define PUBLISHED 1
+#define READY 2
+
 /* What an entry holds: none, the table in frame 1..TABLES, or late init's mark. */
 #define NONE 0
 #define UNSETTLED 15
@@ -47,7 +52,9 @@
 #define PGD(m)     (5 + 2 * CPUS + (m))            /* the slot in the PGD of mm m */
 #define STAMP(m)   (5 + 2 * CPUS + MMS + (m))
 #define LOCK(m)    (5 + 2 * CPUS + 2 * MMS + (m))  /* that PGD's own lock */
-#define WORDS      (6 + 2 * CPUS + 3 * MMS)
+#define STAGE(m)   (5 + 2 * CPUS + 3 * MMS + (m))
+#define CHILD      (6 + 2 * CPUS + 4 * MMS)        /* the mm of a task that has not run yet */
+#define WORDS      (7 + 2 * CPUS + 4 * MMS)
 
 byte mem[WORDS];
 byte length[CPUS];
@@ -77,6 +84,7 @@ byte sections;                   /* CPUs in a read-side section */
 byte handed;                     /* ranges that a growth has handed out and nobody has given back */
 bool gone[TABLES + 1];           /* a replace or reclaim of the table has returned */
 bool reclaimed[TABLES + 1];      /* the table was taken out of the slot by reclaim */
+byte mapped_in;                  /* the table that the growth which returned last has mapped its page in, until the table changes */
 
 #define DRAINED (length[me] == 0)
 
@@ -130,14 +138,15 @@ end:
 
 /* What the MMU of CPU c finds, in memory. */
 #define FOUND(c) (cr3[c] == 0 -> mem[REF] : mem[PGD(cr3[c])])
-#define IS_WRONG(v) (frame[v] == FREE || gone[v] || (handed > 0 && reclaimed[v]))
+#define IS_WRONG(v) (frame[v] == FREE || gone[v] || (handed > 0 && reclaimed[v]) || (mapped_in != 0 && v != mapped_in))
 
 /* The CPU's MMU, and a program on the CPU that uses the addresses as soon as they have been handed out. */
 proctype Mmu(byte c) {
 end:
     do
     :: d_step { tlb[c] == NONE && IS_LIVE(FOUND(c)) -> tlb[c] = FOUND(c) }
-    /* A table that is free, or that a finished replace or reclaim has taken away, or that is not what was handed out. */
+    /* A table that is free, or that a finished replace or reclaim has taken away, or that is not what was handed out, or that lacks
+     * the page that was handed out last. */
     :: d_step { tlb[c] != NONE && IS_WRONG(tlb[c]) -> assert(false) }
     :: d_step { IS_LIVE(FOUND(c)) && IS_WRONG(FOUND(c)) -> assert(false) }
     /* An address that was handed out is missing. */
@@ -206,6 +215,14 @@ inline exchange(m, from, to) {
 /* A PGD that a CPU may have loaded: walkers and attach take turns, and late init may come in between. */
 inline settle(m) {
     FN(settle) FN(mm_found_before_reference_read)
+#ifdef VARIANT_SETTLE_BY_STORE
+    load(REF, v);
+    atomic { assert(mm[m] != FREE); load(PGD(m), current) }
+    if
+    :: v == current
+    :: else -> store(PGD(m), v)
+    fi;
+#else
     atomic { assert(mm[m] != FREE); load(PGD(m), current) }
     do
     :: true ->
@@ -220,6 +237,7 @@ inline settle(m) {
            fi
        fi
     od;
+#endif
     v = 0; current = 0; found = 0
 }
 
@@ -275,8 +293,8 @@ inline mm_visible_before_reference_read() {
 #define EVER_USED USED
 #endif
 
-inline bring_up(m, is_new) {
-    FN(bring_up)
+inline pgd_init_late(m) {
+    FN(pgd_init_late)
     load(GEN, g);
     load(STAMP(m), s);
     if
@@ -284,11 +302,31 @@ inline bring_up(m, is_new) {
     :: else ->
         load(EVER_USED, v);
         if
-        :: v && (is_new) -> v = 0; complete(m)
-        :: v && !(is_new) -> v = 0; settle_in_turn(m)
+        :: v -> v = 0; complete(m)
         :: else
         fi;
         store(STAMP(m), g)
+    fi;
+    d_step { g = 0; s = 0; v = 0 }
+}
+
+/* Whatever the stamp says: a walker may have been inside since before late init. */
+inline pgd_attach(m) {
+    FN(pgd_attach) FN(settle_used)
+#ifdef MUTANT_ATTACH_BY_STAMP
+    load(GEN, g);
+    load(STAMP(m), s);
+#endif
+    if
+#ifdef MUTANT_ATTACH_BY_STAMP
+    :: g == s
+#endif
+    :: else ->
+        load(EVER_USED, v);
+        if
+        :: v -> v = 0; settle_in_turn(m)
+        :: else
+        fi
     fi;
     d_step { g = 0; s = 0; v = 0 }
 }
@@ -343,16 +381,30 @@ inline pgd_alloc(m) {
     d_step { mem[STAMP(m)] = s; mm[m] = IN_USE; mm_count[m] = 1; s = 0; v = 0 }
 }
 
+inline set_stage(m, how_far) {
+    FN(set_stage)
+    store(STAGE(m), how_far)
+}
+
+/* The mm may have been made before the model begins. */
+inline made(m) {
+    if
+    :: mm[m] == FREE -> pgd_alloc(m)
+    :: else
+    fi
+}
+
 /* The task's old mm, if it has one, stays held until the new one is loaded. */
 inline fork_or_exec(m) {
-    pgd_alloc(m);
+    made(m);
     held = task;
     FN(copy_process) FN(exec_mmap) FN(publish)
+    set_stage(m, PUBLISHED);
     store(TASK(me), m);
     task = m;
     mm_visible_before_reference_read();
-    FN(pgd_init_late)
-    bring_up(m, true);
+    pgd_init_late(m);
+    set_stage(m, READY);
     switch_mm(m);
     if
     :: held != 0 -> drop_mm(held); held = 0
@@ -360,17 +412,81 @@ inline fork_or_exec(m) {
     fi
 }
 
+/* A fork whose child has not run yet. */
+inline spawn(m) {
+    made(m);
+    FN(copy_process) FN(publish)
+    set_stage(m, PUBLISHED);
+    store(CHILD, m);
+    mm_visible_before_reference_read();
+#ifdef MUTANT_READY_BEFORE_LATE_INIT
+    set_stage(m, READY);
+#endif
+    pgd_init_late(m);
+#ifndef MUTANT_READY_BEFORE_LATE_INIT
+    set_stage(m, READY)
+#endif
+}
+
+/* Somebody has a share in the child's mm, and a kernel thread is to work in it, if it has come so far. */
+inline adopt() {
+    FN(of)
+    atomic {
+        if
+        :: mem[CHILD] != 0 -> m = mem[CHILD]; mm_count[m]++
+        :: else
+        fi
+    }
+    if
+    :: m == 0
+    :: else ->
+        load(STAGE(m), v);
+        if
+#ifndef MUTANT_ATTACH_BEFORE_READY
+        :: v != READY -> drop_mm(m)
+#endif
+        :: else ->
+            v = 0;
+            found = m;
+            m = 0;
+            attach_held(found)
+        fi
+    fi;
+    d_step { v = 0; m = 0 }
+}
+
+/* A child with CLONE_VM, which has not run yet. */
+inline clone_vm() {
+    FN(copy_process) FN(publish_again)
+    mm_count[task]++;
+    store(CHILD, task);
+    mm_visible_before_reference_read();
+    pgd_attach(task)
+}
+
+/* The child is scheduled, on this CPU. */
+inline run_child() {
+    load(CHILD, found);
+    switch_mm(found);
+    found = 0
+}
+
 /* kthread_use_mm: somebody held the mm, and no walk need have found it. */
-inline attach(m) {
+inline attach_held(m) {
     FN(kthread_use_mm) FN(publish_again)
-    d_step { mm_count[m]++; task = m }
-    store(TASK(me), m);
+    task = m;
+    store(TASK(me), task);
+    found = 0;
 #ifndef MUTANT_ATTACH_WITHOUT_LATE_INIT
     mm_visible_before_reference_read();
-    FN(pgd_attach) FN(settle_used)
-    bring_up(m, false);
+    pgd_attach(task);
 #endif
-    switch_mm(m)
+    switch_mm(task)
+}
+
+inline attach(m) {
+    mm_count[m]++;
+    attach_held(m)
 }
 
 /* The task lets its mm go, and the CPU stays on it, lazily. */
@@ -423,6 +539,9 @@ inline visit(word) {
 
 inline for_each_published() {
     FN(for_each_published)
+#ifdef HAS_CHILD
+    visit(CHILD);
+#endif
     visit(TASK(0));
 #if CPUS > 1
     visit(TASK(1));
@@ -446,7 +565,9 @@ inline for_each_loaded() {
 inline flush_kernel_tlb() {
     FN(flush_kernel_tlb)
 #ifndef MUTANT_NO_FLUSH
+#ifndef MUTANT_FLUSH_PASSES_A_CPU_BY
     tlb[0] = NONE;
+#endif
 #if CPUS > 1
     tlb[1] = NONE;
 #endif
@@ -579,8 +700,16 @@ inline grow() {
     :: v -> v = 0
     :: else -> sync_global_pgds()
     fi;
-    atomic { flushed = 0; v = 0; handed++ }
+    atomic { flushed = 0; v = 0; handed++; load(REF, v); mapped_in = v; v = 0 }
 out_of_frames:
+    read_unlock()
+}
+
+/* The rest of a reclaim whose entry is gone from the reference already, and from everybody's mind. */
+inline late_walk() {
+    read_lock();
+    sync_global_pgds();
+    flushed = 0;
     read_unlock()
 }
 
@@ -590,8 +719,12 @@ inline call_rcu() {
     atomic {
         DRAINED ->
         gone[old] = 1;
+#ifdef MUTANT_NO_GRACE_PERIOD
+        frame[old] = FREE;
+#else
         frame[old] = GRACE;
         waits[old] = sections;
+#endif
         old = 0
     }
 }
@@ -631,8 +764,13 @@ inline replace() {
             :: shares == 1 && mine == 1 ->
                 lock();
                 load(REF, old);
+                mapped_in = 0;
+#ifndef MUTANT_REPLACED_WITHOUT_FLUSH
                 flush_due = 1;
+#endif
+#ifndef MUTANT_REPLACED_STAYS_SYNCED
                 store(SYNCED, 0);
+#endif
                 change(f);
                 f = 0;
                 unlock()
@@ -652,7 +790,7 @@ inline reclaim() {
     :: mine == 0
     :: else ->
         FN(reclaim)
-        atomic { handed--; mine-- }
+        atomic { handed--; mine--; mapped_in = 0 }
         read_lock();
         FN(retire)
         atomic {
@@ -664,8 +802,12 @@ inline reclaim() {
                 load(REF, old);
                 reclaimed[old] = 1;
                 flush_due = 1;
+#ifndef MUTANT_RECLAIMED_STAYS_SYNCED
                 store(SYNCED, 0);
+#endif
+#ifndef MUTANT_RECLAIMED_STAYS_POPULATED
                 store(POPULATED, 0);
+#endif
                 change(NONE)
             :: else
             fi;
@@ -674,6 +816,20 @@ inline reclaim() {
         sync_retired();
         read_unlock()
     fi
+}
+
+/* ---- Software that reads the kernel's tables, and has no range there. */
+
+inline lookup() {
+    FN(lookup)
+    read_lock();
+    load(REF, v);
+    if
+    :: IS_LIVE(v) -> assert(frame[v] != FREE)
+    :: else
+    fi;
+    v = 0;
+    read_unlock()
 }
 
 /* ---- A CPU, and what it does one after the other. */
@@ -685,32 +841,50 @@ inline reclaim() {
 #define ATTACH  5
 #define EXIT    6
 #define LEAVE   7    /* switch from a borrowed mm to the reference PGD */
-#define THEN(one, other) ((one) + 8 * (other))
+#define SPAWN   8    /* a child that does not run yet */
+#define ADOPT   9    /* attach the child's mm */
+#define CLONE   10   /* a child with CLONE_VM, which does not run yet */
+#define RUN_IT  11   /* the child */
+#define LOOK_UP 12
+#define WALK    13
+#define THEN(one, other) ((one) + 16 * (other))
 
 /* `own`: the first mm of those that this CPU makes. `mine`: the ranges in its hands. */
-proctype Cpu(byte me; short program; byte own; byte mine) {
+proctype Cpu(byte me; int program; byte own; byte mine) {
     byte i, v, current, found, g, s, m, walked_from, f, old, old_mm, held, task;
     bit flushed;
     task = mem[TASK(me)];
     do
 #ifdef HAS_GROW
-    :: program % 8 == GROW -> grow(); program = program / 8
+    :: program % 16 == GROW -> grow(); program = program / 16
 #endif
 #ifdef HAS_REPLACE
-    :: program % 8 == REPLACE -> replace(); program = program / 8
+    :: program % 16 == REPLACE -> replace(); program = program / 16
 #endif
 #ifdef HAS_RECLAIM
-    :: program % 8 == RECLAIM -> reclaim(); program = program / 8
+    :: program % 16 == RECLAIM -> reclaim(); program = program / 16
 #endif
 #ifdef HAS_FORK
-    :: program % 8 == FORK -> fork_or_exec(own); own++; program = program / 8
+    :: program % 16 == FORK -> fork_or_exec(own); own++; program = program / 16
 #endif
 #ifdef HAS_ATTACH
-    :: program % 8 == ATTACH -> attach(own); own++; program = program / 8
+    :: program % 16 == ATTACH -> attach(own); own++; program = program / 16
 #endif
 #ifdef HAS_EXIT
-    :: program % 8 == EXIT -> exit(); program = program / 8
-    :: program % 8 == LEAVE -> switch_mm(0); program = program / 8
+    :: program % 16 == EXIT -> exit(); program = program / 16
+    :: program % 16 == LEAVE -> switch_mm(0); program = program / 16
+#endif
+#ifdef HAS_CHILD
+    :: program % 16 == SPAWN -> spawn(own); program = program / 16
+    :: program % 16 == ADOPT -> adopt(); program = program / 16
+    :: program % 16 == CLONE -> clone_vm(); program = program / 16
+    :: program % 16 == RUN_IT -> run_child(); program = program / 16
+#endif
+#ifdef HAS_WALK
+    :: program % 16 == WALK -> late_walk(); program = program / 16
+#endif
+#ifdef HAS_LOOK_UP
+    :: program % 16 == LOOK_UP -> lookup(); program = program / 16
 #endif
     :: program == 0 -> break
     od

@@ -1,6 +1,6 @@
 /*
  * Forks of two mms, one after the other, while a table is moved and another growth wants the slot.
- * Catches: COMPLETE_BY_STORE FREED_BEFORE_WALK
+ * Catches: COMPLETE_BY_STORE FREED_BEFORE_WALK REPLACED_STAYS_SYNCED REPLACED_WITHOUT_FLUSH
  */
 #define CPUS 3
 #define MMS 1
