@@ -119,15 +119,7 @@ impl Drop for World {
 }
 
 fn explore(body: impl Fn(&Arc<World>) + Send + Sync + 'static) {
-    let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let counter = Arc::clone(&executions);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(BOUND);
-    builder.check(move || {
-        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        body(&World::new());
-    });
-    println!("{} executions", executions.load(std::sync::atomic::Ordering::Relaxed));
+    kernel_sync::explore(Some(BOUND), move || body(&World::new()));
 }
 
 fn on_cpu(world: &Arc<World>, f: impl FnOnce(&World) + 'static) -> thread::JoinHandle<()> {

@@ -81,10 +81,7 @@ fn live_and_end(cache: Cache, places: &Arc<Places>) {
 
 /// Explores all interleavings, says how many those were, and sees that nothing is kept in the end that was not given back.
 fn explore(body: impl Fn(Cache, Arc<Places>) + Send + Sync + 'static) {
-    let executions = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&executions);
-    loom::model(move || {
-        counter.fetch_add(1, Ordering::Relaxed);
+    kernel_sync::explore(None, move || {
         let this_cpu = || CPU.with(std::cell::Cell::get);
         let cache = Box::into_raw(Box::new(ArcCache::try_new(2, 2, this_cpu).expect("heap")));
         // SAFETY: it goes at the end of this execution, after every object.
@@ -92,7 +89,6 @@ fn explore(body: impl Fn(Cache, Arc<Places>) + Send + Sync + 'static) {
         // SAFETY: from `into_raw`.
         drop(unsafe { Box::from_raw(cache) });
     });
-    println!("{} executions", executions.load(Ordering::Relaxed));
 }
 
 /// The second CPU finds the first one's memory in the middle, or on its stack when it steals, or takes its own from the heap.

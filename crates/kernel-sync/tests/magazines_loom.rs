@@ -4,20 +4,13 @@
 #![cfg(loom)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kernel_sync::Magazines;
 use loom::thread;
 
-/// Explores all interleavings of two CPUs, and says how many those were.
+/// Explores all interleavings of two CPUs.
 fn explore(body: impl Fn(Arc<Magazines<u32>>) + Send + Sync + 'static) {
-    let executions = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&executions);
-    loom::model(move || {
-        counter.fetch_add(1, Ordering::Relaxed);
-        body(Arc::new(Magazines::try_new(2, 2).expect("heap")));
-    });
-    println!("{} executions", executions.load(Ordering::Relaxed));
+    kernel_sync::explore(None, move || body(Arc::new(Magazines::try_new(2, 2).expect("heap"))));
 }
 
 #[test]

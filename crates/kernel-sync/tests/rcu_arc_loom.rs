@@ -5,7 +5,6 @@
 
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kernel_sync::{Callback, Rcu, RcuArc};
 use loom::cell::UnsafeCell;
@@ -51,15 +50,9 @@ impl Drop for Watched {
     }
 }
 
-/// Explores all interleavings, and says how many those were.
+/// Explores all interleavings.
 fn explore(body: impl Fn() + Send + Sync + 'static) {
-    let executions = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&executions);
-    loom::model::Builder::new().check(move || {
-        counter.fetch_add(1, Ordering::Relaxed);
-        body();
-    });
-    println!("{} executions", executions.load(Ordering::Relaxed));
+    kernel_sync::explore(None, body);
 }
 
 #[test]
