@@ -6,22 +6,17 @@
 //! for such a network.
 //!
 //! *Fitted* are four numbers: how much slower two busy processors are than one busy one, for forks and for forks with execs, from this
-//! project's on two; the time a cache line takes from one to the other, from two threads that add to one word; and the time
+//! project's on two; the time a cache line takes from one to the other, from two threads that add to one word in the same rounds; and the time
 //! that `pgd_lock` is held, from that scheme's fork and exit on two. *Checked* is everything else on two processors: no figure of
 //! the other schemes' forks with execs went into the fit, and of their forks only that of `pgd-list`.
 //!
 //! Forks and execs have a number each, because one that was fitted on forks missed execs by half once: an exec makes and ends an mm more,
 //! and what two processors take from each other meanwhile (callbacks, frames, the caches behind both) is not in proportion to its length.
 
-use std::hint::spin_loop;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
 use serde::Serialize;
 
 use crate::chosen::Scheme;
-use crate::compare::throughput::{Point, at};
-use crate::crew::{Crew, Span};
+use crate::compare::throughput::{Measured, Point, at};
 use crate::kernel::Work;
 
 /// What the curves rest on.
@@ -41,8 +36,10 @@ const PID_WRITES: f64 = 3.0 / 64.0;
 /// A fitted model and what it says.
 #[derive(Debug, Clone, Serialize)]
 pub struct Prediction {
-    /// Nanoseconds that a line takes from one CPU to another, under contention.
-    pub line_transfer_ns: f64,
+    /// Nanoseconds that a line took from one CPU to another, in the rounds of forks.
+    pub line_transfer_ns_forks: f64,
+    /// The same in the rounds of execs.
+    pub line_transfer_ns_execs: f64,
     /// Work alone on two busy processors, in times of one: fork and exit.
     pub two_busy_forks: f64,
     /// The same with an exec in between.
@@ -114,7 +111,8 @@ pub fn throughput(cpus: usize, alone: f64, stations: &[f64]) -> f64 {
 /// The fitted numbers.
 #[derive(Debug, Clone, Copy)]
 struct Fit {
-    line: f64,
+    line_forks: f64,
+    line_execs: f64,
     two_busy_forks: f64,
     two_busy_execs: f64,
     lock_held: f64,
@@ -127,13 +125,13 @@ impl Fit {
             return 1e9 / one;
         }
         let visits = if scheme == Scheme::PgdList { lock_visits(work) } else { 0.0 };
-        let two_busy = match work {
-            Work::ForkExecExit => self.two_busy_execs,
-            Work::ForkExit | Work::Threads => self.two_busy_forks,
+        let (two_busy, line) = match work {
+            Work::ForkExecExit => (self.two_busy_execs, self.line_execs),
+            Work::ForkExit | Work::Threads => (self.two_busy_forks, self.line_forks),
         };
         let alone = two_busy * one - visits * self.lock_held;
-        let lock = visits * (self.lock_held + self.line);
-        throughput(cpus, alone.max(0.0), &[lock, PID_WRITES * self.line]) * 1e9
+        let lock = visits * (self.lock_held + line);
+        throughput(cpus, alone.max(0.0), &[lock, PID_WRITES * line]) * 1e9
     }
 }
 
@@ -151,14 +149,16 @@ fn lock_visits(work: Work) -> f64 {
 
 /// Fits the model to what was measured; `None` with fewer than two processors.
 #[must_use]
-pub fn fit(points: &[Point], cpus: usize) -> Option<Prediction> {
-    if cpus < 2 {
-        return None;
-    }
-    fit_with(points, line_transfer())
+pub fn fit(measured: &Measured) -> Option<Prediction> {
+    let line = |work| {
+        let mut points = measured.alone.iter();
+        let two = points.find(|point| point.beside == work && point.threads == 2)?;
+        two.line_transfer_ns.map(|ns| ns.median)
+    };
+    fit_with(&measured.schemes, line(Work::ForkExit)?, line(Work::ForkExecExit)?)
 }
 
-fn fit_with(points: &[Point], line: f64) -> Option<Prediction> {
+fn fit_with(points: &[Point], line_forks: f64, line_execs: f64) -> Option<Prediction> {
     let rate = |work, threads, scheme| {
         at(points, work, threads, scheme).map(|point| point.per_second.median)
     };
@@ -166,6 +166,7 @@ fn fit_with(points: &[Point], line: f64) -> Option<Prediction> {
     // The pids' share is small, and in both; leaving it in the factor is within the error.
     let two_busy = |work| {
         let factor = 2.0 * rate(work, 1, Scheme::Late)? / rate(work, 2, Scheme::Late)?;
+        let line = if work == Work::ForkExecExit { line_execs } else { line_forks };
         Some(factor - PID_WRITES * line / one(work, Scheme::Late)?)
     };
     let two_busy_forks = two_busy(Work::ForkExit)?;
@@ -174,12 +175,12 @@ fn fit_with(points: &[Point], line: f64) -> Option<Prediction> {
         let one = one(Work::ForkExit, Scheme::PgdList)?;
         let goal = rate(Work::ForkExit, 2, Scheme::PgdList)?;
         let predicted = |lock_held| {
-            let fit = Fit { line, two_busy_forks, two_busy_execs, lock_held };
+            let fit = Fit { line_forks, line_execs, two_busy_forks, two_busy_execs, lock_held };
             fit.predict(Scheme::PgdList, Work::ForkExit, one, 2)
         };
         bisect(0.0, one / 2.0, |held| predicted(held) > goal)
     };
-    let fit = Fit { line, two_busy_forks, two_busy_execs, lock_held };
+    let fit = Fit { line_forks, line_execs, two_busy_forks, two_busy_execs, lock_held };
     let mut held_out = Vec::new();
     for work in PREDICTED {
         for scheme in Scheme::ALL {
@@ -210,7 +211,8 @@ fn fit_with(points: &[Point], line: f64) -> Option<Prediction> {
         Some(fit.predict(Scheme::Late, work, late, 16) / (16.0 * 1e9 / late))
     };
     Some(Prediction {
-        line_transfer_ns: line,
+        line_transfer_ns_forks: line_forks,
+        line_transfer_ns_execs: line_execs,
         two_busy_forks,
         two_busy_execs,
         lock_held_ns: lock_held,
@@ -231,52 +233,16 @@ fn bisect(mut low: f64, mut high: f64, is_below: impl Fn(f64) -> bool) -> f64 {
     f64::midpoint(low, high)
 }
 
-/// Nanoseconds for which two CPUs that add to one word keep each other waiting, per addition: the median of some runs, and of
-/// those that the host did not disturb, if there are any.
-fn line_transfer() -> f64 {
-    #[repr(align(128))]
-    struct Line(AtomicU64);
-    const ADDITIONS: u64 = 10_000;
-    let line = Line(AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        let crew = Crew::hire(scope, 2);
-        let word = &line.0;
-        let mut times: Vec<(bool, f64)> = (0..99)
-            .map(|_| {
-                let turn = crew.work(2, move |cpu, start| {
-                    start.wait();
-                    Span::of(|| {
-                        let began = Instant::now();
-                        // In turns, or each would add many times while it has the line.
-                        for turn in 0..ADDITIONS {
-                            while word.load(Ordering::Acquire) % 2 != cpu as u64 {
-                                // Shares a processor with the other: better than to wait for ever.
-                                if turn % 1024 == 0 && began.elapsed() > Duration::from_secs(2) {
-                                    std::thread::yield_now();
-                                }
-                                spin_loop();
-                            }
-                            word.fetch_add(1, Ordering::Release);
-                        }
-                    })
-                });
-                (turn.disturbed, turn.wall.as_nanos() as f64 / (2 * ADDITIONS) as f64)
-            })
-            .collect();
-        if times.iter().any(|&(disturbed, _)| !disturbed) {
-            times.retain(|&(disturbed, _)| !disturbed);
-        }
-        times.sort_by(|one, other| one.1.total_cmp(&other.1));
-        times[times.len() / 2].1
-    })
-}
-
 impl Prediction {
     /// Prints the fit, its errors, the curves and the assumptions.
     pub fn print(&self) {
         println!(
-            "model: a line moves in {:.0} ns, pgd_lock is held for {:.0} ns, two busy CPUs take {:.3} times as long as one for a fork, {:.3} with an exec",
-            self.line_transfer_ns, self.lock_held_ns, self.two_busy_forks, self.two_busy_execs
+            "model: a line moves in {:.0} ns beside forks, in {:.0} ns beside execs, pgd_lock is held for {:.0} ns, two busy CPUs take {:.3} times as long as one for a fork, {:.3} with an exec",
+            self.line_transfer_ns_forks,
+            self.line_transfer_ns_execs,
+            self.lock_held_ns,
+            self.two_busy_forks,
+            self.two_busy_execs
         );
         for point in &self.held_out {
             println!(
@@ -359,9 +325,16 @@ mod tests {
 
     #[test]
     fn a_fit_finds_the_numbers_that_made_the_points_and_misses_no_point() {
-        let truth = Fit { line: 80.0, two_busy_forks: 1.04, two_busy_execs: 1.2, lock_held: 35.0 };
+        let truth = Fit {
+            line_forks: 80.0,
+            line_execs: 40.0,
+            two_busy_forks: 1.04,
+            two_busy_execs: 1.2,
+            lock_held: 35.0,
+        };
         let one = |work, _| if work == Work::ForkExit { 1000.0 } else { 2200.0 };
-        let found = fit_with(&made_up(truth, one), truth.line).expect("all points are there");
+        let found = fit_with(&made_up(truth, one), truth.line_forks, truth.line_execs)
+            .expect("all points are there");
         assert!((found.lock_held_ns - 35.0).abs() < 1.0, "{found:?}");
         assert!((found.two_busy_forks - 1.04).abs() < 0.01, "{found:?}");
         assert!((found.two_busy_execs - 1.2).abs() < 0.01, "{found:?}");
@@ -378,9 +351,15 @@ mod tests {
 
     #[test]
     fn without_two_threads_there_is_no_fit() {
-        let truth = Fit { line: 80.0, two_busy_forks: 1.0, two_busy_execs: 1.0, lock_held: 20.0 };
+        let truth = Fit {
+            line_forks: 80.0,
+            line_execs: 40.0,
+            two_busy_forks: 1.0,
+            two_busy_execs: 1.0,
+            lock_held: 20.0,
+        };
         let mut points = made_up(truth, |_, _| 1000.0);
         points.retain(|point| point.threads == 1);
-        assert!(fit_with(&points, 80.0).is_none());
+        assert!(fit_with(&points, 80.0, 80.0).is_none());
     }
 }

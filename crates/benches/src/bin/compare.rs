@@ -61,11 +61,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             Vec::new()
         })
     };
-    let Measured { schemes: throughput, alone } =
-        throughput::measure(&plan, machine.cpus, progress);
+    let measured = throughput::measure(&plan, machine.cpus, progress);
+    let model = model::fit(&measured);
+    let Measured { schemes: throughput, alone } = measured;
     let report = Report {
         aims: aims(&throughput, machine.cpus),
-        model: model::fit(&throughput, machine.cpus),
+        model,
         rounds: plan.rounds,
         growth: growth::measure(&plan, progress),
         waits: waits::measure(&plan, progress),

@@ -101,11 +101,15 @@ impl Report {
         );
         for point in self.alone.iter().filter(|point| !point.oversubscribed) {
             println!(
-                "{:>15} {:>3}  {:>11.0}  {:>6.3}",
+                "{:>15} {:>3}  {:>11.0}  {:>6.3}{}",
                 point.beside.name(),
                 point.threads,
                 point.per_second.median,
                 self.alone_scales(point.beside, point.threads).unwrap_or(f64::NAN),
+                point.line_transfer_ns.map_or_else(String::new, |ns| format!(
+                    "   a line moves in {:.0} ns [{:.0} {:.0}]",
+                    ns.median, ns.p25, ns.p75
+                )),
             );
         }
     }

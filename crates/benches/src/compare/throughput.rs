@@ -59,6 +59,7 @@ pub fn measure(plan: &Plan, cpus: usize, mut progress: impl FnMut(&str)) -> Meas
     let most = plan.threads.iter().copied().max().unwrap_or(1);
     let boot = |scheme| BenchKernel::boot(scheme, scheme.walk(), FRAMES, most, UserHalf::OnePage);
     let kernels = Scheme::ALL.map(boot);
+    let shared = alone::Shared::default();
     let mut measured = Measured::default();
     std::thread::scope(|scope| {
         let crew = Crew::hire(scope, most);
@@ -66,7 +67,7 @@ pub fn measure(plan: &Plan, cpus: usize, mut progress: impl FnMut(&str)) -> Meas
             for &threads in plan.threads {
                 progress(&format!("{}, {threads} threads", work.name()));
                 let place = Place { work, threads, oversubscribed: threads > cpus, cpus };
-                let rounds = rounds(plan, &crew, &kernels, place);
+                let rounds = rounds(plan, &crew, &kernels, &shared, place);
                 measured.schemes.extend(place.schemes(&rounds));
                 measured.alone.extend(place.alone(&rounds));
             }
@@ -97,6 +98,8 @@ struct Rate {
 struct Round {
     schemes: [Rate; Scheme::ALL.len()],
     alone: Rate,
+    /// Additions to a word that two threads share.
+    exchange: Option<Rate>,
 }
 
 /// Takes all rounds of a place.
@@ -104,6 +107,7 @@ fn rounds<'env>(
     plan: &Plan,
     crew: &Crew<'env>,
     kernels: &'env [BenchKernel],
+    shared: &'env alone::Shared,
     place: Place,
 ) -> Vec<Round> {
     let Place { work, threads, oversubscribed, cpus } = place;
@@ -123,6 +127,11 @@ fn rounds<'env>(
         rate(ops, &|| crew.work(threads, move |cpu, line| kernel.work(work, cpu, ops, line)))
     };
     let alone = |ops: u64| rate(ops, &|| crew.work(threads, move |_, line| alone::work(ops, line)));
+    let exchange = || {
+        rate(alone::ADDITIONS, &|| {
+            crew.work(threads, move |cpu, line| alone::exchange(shared, cpu, line))
+        })
+    };
     // How many operations a turn takes is found out once, so that all schemes do as many. Threads beyond the processors share
     // the turn.
     let (length, rounds) = if oversubscribed {
@@ -138,7 +147,8 @@ fn rounds<'env>(
     let ops = ops_at(of_scheme(&kernels[0], FEW));
     let ops_alone = ops_at(alone(FEW));
     let round = |number: usize| {
-        let mut round = Round { alone: alone(ops_alone), ..Round::default() };
+        let exchange = (threads == 2 && !oversubscribed).then(exchange);
+        let mut round = Round { alone: alone(ops_alone), exchange, ..Round::default() };
         for place in 0..kernels.len() {
             let scheme = (place + number) % kernels.len();
             round.schemes[scheme] = of_scheme(&kernels[scheme], ops);
@@ -173,7 +183,11 @@ impl Place {
     fn alone(self, rounds: &[Round]) -> Option<alone::Point> {
         let Self { work: beside, threads, oversubscribed, .. } = self;
         let rates = rounds.iter().map(|round| round.alone.per_second).collect();
-        Some(alone::Point { beside, threads, oversubscribed, per_second: Spread::of(rates)? })
+        let exchanges = rounds.iter().filter_map(|round| round.exchange);
+        let calm = exchanges.filter(|rate| !rate.disturbed);
+        let line_transfer_ns = Spread::of(calm.map(|rate| 1e9 / rate.per_second).collect());
+        let per_second = Spread::of(rates)?;
+        Some(alone::Point { beside, threads, oversubscribed, per_second, line_transfer_ns })
     }
 }
 
