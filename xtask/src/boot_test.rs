@@ -317,7 +317,17 @@ fn guest_with(
 /// on the reference kernel.
 fn same_as_here(kernel: &Path, folder: &Path) -> Result<Vec<Case>, Box<dyn Error>> {
     let mut programs = Vec::new();
-    for name in ["signals", "waits", "memory", "rights", "events", "sockets", "shared", "events2"] {
+    for name in [
+        "signals",
+        "waits",
+        "memory",
+        "rights",
+        "registers",
+        "events",
+        "sockets",
+        "shared",
+        "events2",
+    ] {
         for library in [Library::Glibc, Library::Musl] {
             let executable = programs::build(name, library, folder)?;
             programs.push((name, library.name(), executable));

@@ -8,10 +8,11 @@ use crate::reclaim::reclaim;
 use crate::sched::{self, current, schedule, try_current};
 use crate::signal::deliver::before_user_mode;
 use crate::signal::info::{
-    BUS_ADRALN, BUS_ADRERR, Details, FPE_INTDIV, ILL_ILLOPN, Info, SEGV_ACCERR, SEGV_MAPERR,
-    SI_KERNEL, TRAP_TRACE,
+    BUS_ADRALN, BUS_ADRERR, Details, FPE_FLTDIV, FPE_FLTINV, FPE_FLTOVF, FPE_FLTRES, FPE_FLTUND,
+    FPE_INTDIV, ILL_ILLOPN, Info, SEGV_ACCERR, SEGV_MAPERR, SI_KERNEL, TRAP_TRACE,
 };
 use crate::signal::{Signal, send};
+use crate::task::context::FxState;
 use mm_generic::user::{Access, FaultError};
 use x86_64::instructions::interrupts;
 use x86_64::registers::control::Cr2;
@@ -43,7 +44,8 @@ fn exception(frame: &mut TrapFrame) {
         // As Linux: nothing else tells INT3 from a kill.
         3 => (Signal::TRAP, SI_KERNEL),
         6 => (Signal::ILL, ILL_ILLOPN),
-        7 | 16 | 19 => (Signal::FPE, SI_KERNEL),
+        7 => (Signal::FPE, SI_KERNEL),
+        vector @ (16 | 19) => (Signal::FPE, arithmetic_code(vector)),
         11 | 12 => (Signal::BUS, SI_KERNEL),
         17 => (Signal::BUS, BUS_ADRALN),
         _ => (Signal::SEGV, SI_KERNEL),
@@ -51,6 +53,20 @@ fn exception(frame: &mut TrapFrame) {
     interrupts::enable();
     let address = if code == SI_KERNEL { 0 } else { frame.rip };
     send::force(&current(), Info { signal, code, details: Details::Fault { address } });
+}
+
+/// Returns what was wrong with an operation of the x87 (vector 16) or of SSE (19): the first unmasked exception, in Linux's order.
+fn arithmetic_code(vector: u64) -> i32 {
+    const CODES: [(u16, i32); 5] = [
+        (1 << 0, FPE_FLTINV),
+        (1 << 2, FPE_FLTDIV),
+        (1 << 3, FPE_FLTOVF),
+        // Underflow, and a denormal operand.
+        (1 << 4 | 1 << 1, FPE_FLTUND),
+        (1 << 5, FPE_FLTRES),
+    ];
+    let unmasked = FxState::save().unmasked_exceptions(vector == 16);
+    CODES.iter().find(|(bits, _)| unmasked & bits != 0).map_or(SI_KERNEL, |&(_, code)| code)
 }
 
 fn page_fault(frame: &mut TrapFrame) {

@@ -140,8 +140,9 @@ fill_tables:
     orl $(1 << 0 | 1 << 8 | 1 << 11), %eax
     wrmsr
 
-    # CR0: PE (0), MP (1), ET (4), NE (5), WP (16), PG (31); EM and TS clear.
-    movl $0x80010033, %eax
+    # CR0: PE (0), MP (1), ET (4), NE (5), WP (16), AM (18), PG (31); EM and TS clear. AM lets programs ask for alignment checks; it
+    # means nothing in ring 0, where AC is SMAP's.
+    movl $0x80050033, %eax
     movl %eax, %cr0
     lgdt boot_gdtr
     ljmp $0x08, $long_mode

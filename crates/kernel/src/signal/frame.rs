@@ -123,6 +123,8 @@ pub(super) fn build(
     fx.0[464..].fill(0);
     copy_to_user(fx_at, &fx.0).map_err(bad)?;
     copy_to_user(at, &bytes).map_err(bad)?;
+    // The handler finds the state that a program starts with, as on Linux, whatever was interrupted.
+    FxState::initial().load();
 
     *frame = TrapFrame {
         rdi: u64::from(info.signal.number()),
@@ -132,10 +134,11 @@ pub(super) fn build(
         rsp: at,
         rip: action.handler,
         vector: NOT_A_CALL,
+        xmm: [0; 16],
         ..*frame
     };
-    // Direction, trap and alignment-check flags are not the handler's.
-    frame.rflags &= !(1 << 10 | 1 << 8 | 1 << 18);
+    // As Linux: direction, trap and resume flags are not the handler's.
+    frame.rflags &= !(1 << 10 | 1 << 8 | 1 << 16);
     frame.sanitise();
     Ok(())
 }

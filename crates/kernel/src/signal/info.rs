@@ -71,6 +71,16 @@ pub const BUS_ADRALN: i32 = 1;
 pub const BUS_ADRERR: i32 = 2;
 /// Integer division by zero.
 pub const FPE_INTDIV: i32 = 1;
+/// Exceptions of the x87 and of SSE arithmetic: divisor 0, overflow, underflow, inexact result, invalid operation.
+pub const FPE_FLTDIV: i32 = 3;
+/// See [`FPE_FLTDIV`].
+pub const FPE_FLTOVF: i32 = 4;
+/// See [`FPE_FLTDIV`].
+pub const FPE_FLTUND: i32 = 5;
+/// See [`FPE_FLTDIV`].
+pub const FPE_FLTRES: i32 = 6;
+/// See [`FPE_FLTDIV`].
+pub const FPE_FLTINV: i32 = 7;
 /// An instruction that is none.
 pub const ILL_ILLOPN: i32 = 2;
 /// A single step.

@@ -9,6 +9,7 @@ use crate::os::tasks;
 use crate::rcu;
 use crate::task::NAME_SIZE;
 use crate::task::process::visible_pid;
+use crate::task::segments::Segments;
 use files::Errno;
 use kernel_sync::atomic::Ordering;
 
@@ -110,23 +111,18 @@ pub(super) fn arch_prctl(call: &Call<'_>) -> Answer {
     const SET_FS: u64 = 0x1002;
     const GET_FS: u64 = 0x1003;
     const GET_GS: u64 = 0x1004;
-    let thread = &call.me.parts().thread;
-    let (base, set) = match call.arg(0) {
-        SET_FS => (&thread.fs_base, true),
-        SET_GS => (&thread.gs_base, true),
-        GET_FS => (&thread.fs_base, false),
-        GET_GS => (&thread.gs_base, false),
+    let argument = call.arg(1);
+    let what = call.arg(0);
+    // Not the kernel's half: the sign of GS.base tells whose it is (`cpu/area.rs`).
+    if matches!(what, SET_FS | SET_GS) && argument >= USER_END {
+        return Err(Errno::PERM.into());
+    }
+    match what {
+        SET_FS => Segments::set_fs_base(argument),
+        SET_GS => Segments::set_gs_base(argument),
+        GET_FS => copy_to_user(argument, &Segments::save().fs_base.to_le_bytes())?,
+        GET_GS => copy_to_user(argument, &Segments::save().gs_base.to_le_bytes())?,
         _ => return Err(Errno::INVAL.into()),
-    };
-    if set {
-        // Not the kernel's half: the sign of GS.base tells whose it is (`cpu/area.rs`).
-        if call.arg(1) >= USER_END {
-            return Err(Errno::PERM.into());
-        }
-        base.store(call.arg(1), Ordering::Relaxed);
-        thread.load_bases();
-    } else {
-        copy_to_user(call.arg(1), &base.load(Ordering::Relaxed).to_le_bytes())?;
     }
     Ok(0)
 }

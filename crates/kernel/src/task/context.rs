@@ -1,9 +1,10 @@
-//! What of a task is in the processor's registers: the stack pointer, the x87 state, FS and GS.
+//! What of a task is in the processor's registers: the stack pointer, the x87 state, segments.
 //!
 //! A program's general and XMM registers are saved on its kernel stack with every way into the
 //! kernel (`cpu/trap.s`), so a switch has little left to do.
 
 use super::Task;
+use super::segments::Segments;
 use super::stack::KernelStack;
 use crate::cpu::area;
 use crate::cpu::trap::TrapFrame;
@@ -13,8 +14,6 @@ use core::arch::{asm, global_asm};
 use core::cell::UnsafeCell;
 use kernel_sync::atomic::{AtomicU64, Ordering};
 use kernel_task::task::TaskKind;
-use x86_64::VirtAddr;
-use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 
 global_asm!(include_str!("switch.s"), options(att_syntax, raw));
 
@@ -90,6 +89,16 @@ impl FxState {
         state
     }
 
+    /// Returns the exceptions that have come up and are not masked, of the x87 or else of SSE: bit 0 for an invalid operation, as both
+    /// have them.
+    #[must_use]
+    pub fn unmasked_exceptions(&self, x87: bool) -> u16 {
+        let word = |at: usize| u16::from_le_bytes([self.0[at], self.0[at + 1]]);
+        let (control, status) = (word(0), word(2));
+        let mxcsr = word(Self::MXCSR);
+        0x3f & if x87 { status & !control } else { mxcsr & !(mxcsr >> 7) }
+    }
+
     /// Loads the processor's registers, the XMM registers too.
     ///
     /// Bits of MXCSR that do not exist are dropped: a set one would fault.
@@ -112,13 +121,16 @@ impl FxState {
     }
 }
 
-/// The state of a task that is not running.
+/// What a switch keeps of a task that is not running.
 #[derive(Debug)]
-struct SavedFx(UnsafeCell<FxState>);
+struct Saved {
+    fx: UnsafeCell<FxState>,
+    segments: UnsafeCell<Segments>,
+}
 
 // SAFETY: touched by the processor that switches from or to the task, one at a time (`on_cpu`), and
 // by who makes the task, before it can run.
-unsafe impl Sync for SavedFx {}
+unsafe impl Sync for Saved {}
 
 /// The machine's part of a task: kernel stack and registers.
 #[derive(Debug)]
@@ -126,18 +138,14 @@ pub struct Thread {
     stack: IrqMutex<Option<KernelStack>>,
     stack_top: u64,
     context: Context,
-    fx: SavedFx,
-    /// The program's FS.base: its thread pointer.
-    pub fs_base: AtomicU64,
-    /// The program's GS.base.
-    pub gs_base: AtomicU64,
+    saved: Saved,
 }
 
 /// What a new task does first.
 #[derive(Clone, Copy, Debug)]
 pub enum Start<'a> {
-    /// It enters user mode with these registers and this x87 state.
-    User(&'a TrapFrame, &'a FxState),
+    /// It enters user mode with these registers, this x87 state and these segments.
+    User(&'a TrapFrame, &'a FxState, Segments),
     /// It calls a function of the kernel with an argument. The function does not return.
     Kernel(extern "C" fn(usize) -> !, usize),
 }
@@ -152,14 +160,15 @@ impl Thread {
         let stack = KernelStack::new()?;
         let stack_top = stack.top();
         let frame = frame_at(stack_top);
-        let (function, argument, fx) = match start {
-            Start::User(registers, fx) => {
+        let (function, argument, fx, segments) = match start {
+            Start::User(registers, fx, segments) => {
                 // SAFETY: the top of a new stack, aligned and large enough.
                 unsafe { frame.write(*registers) };
-                (0, 0, *fx)
+                (0, 0, *fx, segments)
             }
             Start::Kernel(function, argument) => {
-                (function as *const () as u64, argument as u64, FxState::initial())
+                let function = function as *const () as u64;
+                (function, argument as u64, FxState::initial(), Segments::INITIAL)
             }
         };
         // What `switch_stacks` pops: r15, r14, r13, r12, rbx, rbp, and where to return.
@@ -171,9 +180,7 @@ impl Thread {
             stack: IrqMutex::new(Some(stack)),
             stack_top,
             context: Context(AtomicU64::new(rsp)),
-            fx: SavedFx(UnsafeCell::new(fx)),
-            fs_base: AtomicU64::new(0),
-            gs_base: AtomicU64::new(0),
+            saved: Saved { fx: UnsafeCell::new(fx), segments: UnsafeCell::new(segments) },
         })
     }
 
@@ -192,12 +199,6 @@ impl Thread {
         // SAFETY: the way in has put them there.
         unsafe { frame_at(self.stack_top).read() }
     }
-
-    /// Loads this program's FS.base and GS.base, of the running task, after a change.
-    pub fn load_bases(&self) {
-        FsBase::write(VirtAddr::new_truncate(self.fs_base.load(Ordering::Relaxed)));
-        KernelGsBase::write(VirtAddr::new_truncate(self.gs_base.load(Ordering::Relaxed)));
-    }
 }
 
 /// Where the way in from user mode puts a program's registers on the stack that ends at `top`.
@@ -210,7 +211,11 @@ pub(crate) fn switch_registers(previous: Option<&Task>, next: Option<&Task>) {
     let is_user = |task: &&Task| task.kind() == TaskKind::User;
     if let Some(task) = previous.filter(is_user) {
         // SAFETY: this processor still has the task.
-        unsafe { *task.parts().thread.fx.0.get() = FxState::save() };
+        unsafe {
+            let saved = &task.parts().thread.saved;
+            *saved.fx.get() = FxState::save();
+            *saved.segments.get() = Segments::save();
+        }
     }
     let Some(task) = next else { return };
     let thread = &task.parts().thread;
@@ -219,8 +224,10 @@ pub(crate) fn switch_registers(previous: Option<&Task>, next: Option<&Task>) {
     unsafe { area::set_kernel_stack_top(thread.stack_top) };
     if is_user(&task) {
         // SAFETY: this processor has the task from here on.
-        unsafe { (*thread.fx.0.get()).load() };
-        thread.load_bases();
+        unsafe {
+            (*thread.saved.fx.get()).load();
+            (*thread.saved.segments.get()).load();
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::memory::{FileObject, Heap, MemoryData};
 use super::process::{Ending, wake_ending};
+use super::segments::Segments;
 use super::{FileParts, FsContext, TaskRef, name_of};
 use crate::cpu::trap::TrapFrame;
 use crate::file_tree::files;
@@ -215,9 +216,7 @@ pub fn execute(me: &Current, frame: &mut TrapFrame, program: &Program) -> Result
     parts.robust_list.store(0, Ordering::Relaxed);
     parts.process.posix_timers.delete_all();
     close_on_exec(me)?;
-    parts.thread.fs_base.store(0, Ordering::Relaxed);
-    parts.thread.gs_base.store(0, Ordering::Relaxed);
-    parts.thread.load_bases();
+    Segments::INITIAL.load();
     FxState::initial().load();
     *frame = TrapFrame::user(entry, sp);
     Ok(())

@@ -6,6 +6,7 @@ use super::limits::{self, Limits};
 use super::memory::MemoryData;
 use super::process::{ProcessData, data_of, leader_of};
 use super::publication::Publication;
+use super::segments::Segments;
 use super::{FileParts, FsContext, Name, NewParts, Parts, Process, Task, TaskRef, name_of};
 use crate::cpu::area::cpu_index;
 use crate::cpu::mask::CpuMask;
@@ -163,14 +164,11 @@ impl ForkKernel for Os {
         if args.stack != 0 {
             frame.rsp = args.stack;
         }
-        let thread = Thread::new(Start::User(&frame, &FxState::save()))?;
-        let fs_base = if args.flags.contains(CloneFlags::SETTLS) {
-            args.tls
-        } else {
-            parts.thread.fs_base.load(Ordering::Relaxed)
-        };
-        thread.fs_base.store(fs_base, Ordering::Relaxed);
-        thread.gs_base.store(parts.thread.gs_base.load(Ordering::Relaxed), Ordering::Relaxed);
+        let mut segments = Segments::save();
+        if args.flags.contains(CloneFlags::SETTLS) {
+            segments = segments.with_fs_base(args.tls);
+        }
+        let thread = Thread::new(Start::User(&frame, &FxState::save(), segments))?;
         let memory = if args.flags.contains(CloneFlags::VM) {
             parts.memory()
         } else {

@@ -7,6 +7,7 @@ use super::limits::Limits;
 use super::memory::{FdTable, OpenFile};
 use super::process::ProcessData;
 use super::reaper;
+use super::segments::Segments;
 use super::{FileParts, FsContext, NewParts, Parts, TaskRef, name_of, spawn_kernel_thread};
 use crate::boot::Machine;
 use crate::cpu::area::cpu_index;
@@ -86,7 +87,7 @@ pub fn start(program: &Program) -> Result<TaskRef, InitError> {
     let fs = FsContext { directory: Mutex::new(files().root()), umask: AtomicU32::new(0o022) };
     let image = load_program(&fs, program).map_err(failed("the first program"))?;
     let frame = TrapFrame::user(image.loaded.entry, image.loaded.sp);
-    let start = Start::User(&frame, &FxState::initial());
+    let start = Start::User(&frame, &FxState::initial(), Segments::INITIAL);
     let process = Arc::new(ProcessData::new(Signal::CHLD.number(), 0, 0, Limits::new()));
     let parts = Parts::new(NewParts {
         thread: Thread::new(start).map_err(|_| InitError::NoMemory)?,

@@ -12,6 +12,7 @@ pub mod process;
 pub(crate) mod publication;
 mod reaper;
 mod robust;
+pub mod segments;
 pub mod stack;
 
 pub use fork::{CopyError, fork, spawn_kernel_thread};
