@@ -2,7 +2,7 @@
 
 use crate::initramfs::Archive;
 use crate::qemu::{self, Ending, Guest, Machine, Serial};
-use crate::{busybox, kernel_image, programs, static_elf};
+use crate::{busybox, kernel_image, memory_size, programs, static_elf};
 use clap::Args;
 use std::error::Error;
 use std::fs;
@@ -27,13 +27,13 @@ pub(crate) struct Arguments {
     #[arg(long)]
     no_la57: bool,
     /// Memory, with a unit
-    #[arg(long, default_value = "512M")]
+    #[arg(long, default_value = "512M", value_parser = memory_size::parse)]
     memory: String,
     /// Machine
     #[arg(long, value_enum, default_value_t = Machine::Q35)]
     machine: Machine,
     /// Seconds after which QEMU is ended
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: Option<u64>,
     /// Cargo profile to build the kernel with
     #[arg(long, default_value = "release")]
@@ -58,6 +58,7 @@ pub(crate) struct Arguments {
 /// Boots. Ends with the status of what was run, or with failure if the kernel did not come to an end.
 pub(crate) fn run(arguments: &Arguments) -> crate::Outcome {
     qemu::require()?;
+    qemu::require_cpu(&arguments.cpu)?;
     let archive = initramfs(arguments)?;
     let kernel = kernel_image::build(&arguments.profile)?;
     // Named after this process: several guests may run at once.
@@ -110,10 +111,6 @@ fn initramfs(arguments: &Arguments) -> Result<Archive, Box<dyn Error>> {
         busybox::require()?;
     }
     let mut archive = programs::root()?;
-    for file in &arguments.add {
-        let mode = fs::metadata(file).map_err(|error| unreadable(file, &error))?.permissions();
-        archive.file(name_of(file)?, mode.mode() & 0o777, read(file)?);
-    }
     let first = if let Some(program) = &arguments.program {
         let contents = read(program)?;
         static_elf::require_static(program, &contents)?;
@@ -128,6 +125,15 @@ fn initramfs(arguments: &Arguments) -> Result<Archive, Box<dyn Error>> {
     };
     let all: Vec<&str> = first.iter().chain(&arguments.arguments).map(String::as_str).collect();
     programs::run_first(&mut archive, &all);
+    for file in &arguments.add {
+        let name = name_of(file)?;
+        if archive.contains(name) {
+            let file = file.display();
+            return Err(format!("{file} would be /{name}, and there is a /{name} already").into());
+        }
+        let mode = fs::metadata(file).map_err(|error| unreadable(file, &error))?.permissions();
+        archive.file(name, mode.mode() & 0o777, read(file)?);
+    }
     Ok(archive)
 }
 
@@ -146,4 +152,83 @@ fn unreadable(file: &Path, error: &std::io::Error) -> String {
 fn name_of(file: &Path) -> Result<&str, String> {
     let name = file.file_name().and_then(|name| name.to_str());
     name.ok_or_else(|| format!("{} has no name that is text", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct CommandLine {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// What is said about `words` in the first line.
+    fn complaint(words: &[&str]) -> String {
+        let words = ["boot"].iter().chain(words);
+        let error = CommandLine::try_parse_from(words).expect_err("wrong");
+        error.to_string().lines().next().expect("a line").to_owned()
+    }
+
+    #[test]
+    fn wrong_values_are_refused_and_named() {
+        for (words, value) in [
+            (["--smp", "0"], "'0'"),
+            (["--smp", "9"], "'9'"),
+            (["--smp", "999"], "'999'"),
+            (["--memory", "0"], "'0'"),
+            (["--memory", "1"], "'1'"),
+            (["--memory", "12Q"], "'12Q'"),
+            (["--memory", "8M"], "'8M'"),
+            (["--memory", "99999999T"], "'99999999T'"),
+            (["--timeout", "0"], "'0'"),
+            (["--timeout", "soon"], "'soon'"),
+            (["--machine", "toaster"], "'toaster'"),
+        ] {
+            let complaint = complaint(&words);
+            assert!(complaint.contains(value) && complaint.contains(words[0]), "{complaint}");
+        }
+    }
+
+    #[test]
+    fn arguments_without_a_program_and_two_first_programs_are_refused() {
+        assert!(complaint(&["--", "argument"]).contains("required"));
+        assert!(complaint(&["--program", "a", "--script", "b"]).contains("cannot be used"));
+    }
+
+    /// What making the initramfs says about `words`.
+    fn refusal(words: &[&str]) -> String {
+        let words = ["boot"].iter().chain(words);
+        let line = CommandLine::try_parse_from(words).expect("right so far");
+        initramfs(&line.arguments).expect_err("wrong").to_string()
+    }
+
+    #[test]
+    fn files_that_cannot_be_had_are_refused_and_named() {
+        let folder = std::env::temp_dir().join(format!("boot-options-{}", std::process::id()));
+        fs::create_dir_all(folder.join("other")).expect("a folder");
+        let path = |name: &str| folder.join(name).to_str().expect("text").to_owned();
+        for name in ["one", "other/one", "etc"] {
+            fs::write(path(name), "text").expect("a file");
+        }
+        let missing = refusal(&["--program", &path("missing")]);
+        assert!(missing.starts_with(&path("missing")), "{missing}");
+        let folder_given = refusal(&["--program", &path("other")]);
+        assert!(folder_given.starts_with(&path("other")), "{folder_given}");
+        let text = refusal(&["--program", &path("one")]);
+        assert!(text.contains("is no ELF executable"), "{text}");
+        let shell = std::env::current_exe().expect("this test's own executable, which is dynamic");
+        let dynamic = refusal(&["--program", shell.to_str().expect("text")]);
+        assert!(dynamic.contains("dynamically linked; this kernel runs static"), "{dynamic}");
+        let script = &path("one");
+        let added = refusal(&["--script", script, "--add", &path("missing")]);
+        assert!(added.starts_with(&path("missing")), "{added}");
+        let twice = refusal(&["--script", script, "--add", script, "--add", &path("other/one")]);
+        assert!(twice.contains("there is a /one already"), "{twice}");
+        let built_in = refusal(&["--script", script, "--add", &path("etc")]);
+        assert!(built_in.contains("there is a /etc already"), "{built_in}");
+        fs::remove_dir_all(&folder).expect("made above");
+    }
 }

@@ -8,6 +8,7 @@ mod figures;
 mod mutants;
 
 use crate::kernel_image;
+use crate::memory_size;
 use crate::programs::{self, Library};
 use crate::qemu::{self, Ending, Guest, Machine, Serial};
 use crate::symbols::Symbols;
@@ -38,7 +39,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     no_la57: bool,
     /// Memory, with a unit
-    #[arg(long, default_value = "512M")]
+    #[arg(long, default_value = "512M", value_parser = memory_size::parse)]
     memory: String,
     /// Machine
     #[arg(long, value_enum, default_value_t = Machine::Q35)]
@@ -51,7 +52,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAMES")]
     mutant: Option<String>,
     /// Runs of a mutant before it counts as not caught
-    #[arg(long, default_value_t = 3, requires = "mutant")]
+    #[arg(long, default_value_t = 3, requires = "mutant", value_parser = clap::value_parser!(u32).range(1..))]
     attempts: u32,
     /// Print the figures as one JSON object on standard output
     #[arg(long)]
@@ -105,6 +106,7 @@ struct Lab {
 impl Lab {
     fn new(arguments: &Arguments, features: &[&str]) -> Result<Self, Box<dyn Error>> {
         qemu::require()?;
+        qemu::require_cpu(&arguments.cpu)?;
         let kernel = kernel_image::build_with_features(&arguments.profile, features)?;
         // Named after this process: several guests may run at once.
         let name = format!("boot-storm-{}", std::process::id());

@@ -37,6 +37,11 @@ impl Archive {
         self.add(path, LINK | 0o777, target.into());
     }
 
+    /// Tells whether there is something at `path`.
+    pub(crate) fn contains(&self, path: &str) -> bool {
+        self.entries.contains_key(path)
+    }
+
     fn add(&mut self, path: &str, mode: u32, contents: Vec<u8>) {
         for (slash, _) in path.match_indices('/') {
             self.entries

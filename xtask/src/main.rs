@@ -12,6 +12,7 @@ mod hardware;
 mod initramfs;
 mod kernel_image;
 mod loom;
+mod memory_size;
 mod mutants;
 mod mutation;
 mod no_std;

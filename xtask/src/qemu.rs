@@ -105,6 +105,22 @@ pub(crate) fn require() -> Result<(), Box<dyn Error>> {
     package::require(QEMU, PACKAGE)
 }
 
+/// Makes sure that QEMU knows the processor of `cpu`, which may have features behind its name.
+pub(crate) fn require_cpu(cpu: &str) -> Result<(), Box<dyn Error>> {
+    let name = cpu.split(',').next().unwrap_or(cpu);
+    let output = Command::new(QEMU).args(["-cpu", "help"]).output()?;
+    let list = String::from_utf8(output.stdout)?;
+    // Lines such as `x86 max   Enables all features ...`, or without the first word in newer ones.
+    let processors = list.lines().take_while(|line| !line.starts_with("Recognized"));
+    let mut names = processors.filter_map(|line| {
+        line.split_whitespace().find(|word| *word != "x86" && *word != "Available")
+    });
+    if names.any(|known| known == name) {
+        return Ok(());
+    }
+    Err(format!("QEMU knows no processor {name:?}; {QEMU} -cpu help lists those it does").into())
+}
+
 impl Guest {
     fn command(&self, serial: Serial<'_>, monitor: &Monitor) -> Command {
         let mut command = Command::new(QEMU);

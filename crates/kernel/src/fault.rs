@@ -18,7 +18,9 @@ use x86_64::instructions::interrupts;
 use x86_64::registers::control::Cr2;
 
 /// Bits of a page fault's error code.
+const PRESENT: u64 = 1 << 0;
 const WRITE: u64 = 1 << 1;
+const USER: u64 = 1 << 2;
 const FETCH: u64 = 1 << 4;
 
 /// Times that a page is tried again with what the kernel gives back, before a process has to.
@@ -88,7 +90,10 @@ fn page_fault(frame: &mut TrapFrame) {
     } else {
         Access::Read
     };
-    let result = resolve(address, access);
+    // An access that the processor makes as a supervisor while a program runs (of a descriptor, or, where QEMU emulates SMAP, of what IRETQ
+    // pops) is allowed nothing that is the program's, and bringing the page in does not change that: it would fault for ever.
+    let is_implicit = frame.from_user() && frame.error & (PRESENT | USER) == PRESENT;
+    let result = if is_implicit { Err(segv(SEGV_ACCERR)) } else { resolve(address, access) };
     let Err(signal) = result else { return };
     if frame.from_user() {
         let details = Details::Fault { address };
@@ -98,10 +103,13 @@ fn page_fault(frame: &mut TrapFrame) {
     }
 }
 
+fn segv(code: i32) -> Info {
+    Info { signal: Signal::SEGV, code, details: Details::None }
+}
+
 /// Brings in the page at `address`, or says which signal stands for why it cannot be had.
 fn resolve(address: u64, access: Access) -> Result<(), Info> {
     let signal = |signal, code| Info { signal, code, details: Details::None };
-    let segv = |code| signal(Signal::SEGV, code);
     let Some(mm) = try_current().and_then(|me| me.mm()) else {
         return Err(segv(SEGV_MAPERR));
     };

@@ -89,6 +89,9 @@ pub(super) fn prlimit64(call: &Call<'_>) -> Answer {
 }
 
 pub(super) fn getrlimit(call: &Call<'_>) -> Answer {
+    if call.arg(1) == 0 {
+        return Err(Errno::FAULT.into());
+    }
     limit(call, call.arg(0), 0, call.arg(1))
 }
 

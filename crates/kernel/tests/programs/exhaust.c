@@ -1,31 +1,18 @@
-// Programs that take all there is of something. `exhaust WHAT` takes it in a child (or a tree of them), which has to end by
-// itself or be killed, twice, and prints one line about that: nothing of this may end the kernel, or this process. All has to
-// come back: the second time may leave no less memory than the first.
-//
-// Without an argument, all of them one after the other.
+// Ordeals (see ordeal.h) that take all there is of something. `exhaust WHAT...` runs these; without an argument, all of them.
 #define _GNU_SOURCE
-#include <errno.h>
+#include "ordeal.h"
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-// Statuses of a child that ended as it should: what it wanted more of was refused, for these reasons.
-enum { REFUSED = 40, WRONG = 99 };
-
+// Says whether a case has found its end as it should: what it wanted more of was refused, for one of these reasons.
 static int refused(int error)
 {
 	switch (error) {
@@ -40,12 +27,6 @@ static int refused(int error)
 		dprintf(1, "refused with errno %d (%s)\n", error, strerror(error));
 		return WRONG;
 	}
-}
-
-static void nap(long milliseconds)
-{
-	struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000};
-	nanosleep(&time, NULL);
 }
 
 // Touches memory until there is none. Ends by being killed, or when no more can be mapped.
@@ -347,124 +328,16 @@ static int signals(void)
 	}
 }
 
-static const struct {
-	const char *name;
-	int (*run)(void);
-	// Milliseconds after which all of it is killed; 0 for what has to end.
-	int patience;
-} CASES[] = {
+static const struct ordeal ORDEALS[] = {
 	{"memory", memory, 0},   {"heaps", heaps, 0},         {"copies", copies, 0},       {"stores", stores, 1000},
 	{"tables", tables, 0},   {"forks", forks, 800},      {"tree", tree, 0},           {"zombies", zombies, 0},
 	{"threads", threads, 0}, {"descriptors", descriptors, 0}, {"pipes", pipes, 0},     {"watches", watches, 0},
 	{"files", files, 0},     {"names", names, 0},         {"mappings", mappings, 0},   {"arguments", arguments, 0},
-	{"signals", signals, 0},
+	{"signals", signals, 0}, {0},
 };
-
-// What /proc/meminfo says, in KiB.
-struct account {
-	// Frames that are free or that the kernel keeps for later, whoever has them.
-	long frames;
-	// What is in use of the kernel's heap.
-	long heap;
-};
-
-static struct account look(void)
-{
-	struct account account = {0, 0};
-	char line[128];
-	FILE *file = fopen("/proc/meminfo", "r");
-	while (file && fgets(line, sizeof line, file)) {
-		char name[32];
-		long kib;
-		if (sscanf(line, "%31[^:]: %ld", name, &kib) != 2)
-			continue;
-		if (!strcmp(name, "MemFree") || !strcmp(name, "Cached") || !strcmp(name, "Slab") || !strcmp(name, "VmallocUsed"))
-			account.frames += kib;
-		if (!strcmp(name, "SUnreclaim"))
-			account.heap = kib;
-	}
-	if (file)
-		fclose(file);
-	return account;
-}
-
-// The same once all is quiet: the dead are freed when every processor has come by.
-static struct account settled(void)
-{
-	struct account before = look();
-	for (int quiet = 0, n = 0; quiet < 5 && n < 300; n++) {
-		nap(10);
-		struct account now = look();
-		quiet = now.frames == before.frames && now.heap == before.heap ? quiet + 1 : 0;
-		before = now;
-	}
-	return before;
-}
-
-static int ended_well(const char *name, int status, int patience)
-{
-	if (WIFSIGNALED(status))
-		return WTERMSIG(status) == SIGKILL;
-	return WEXITSTATUS(status) == REFUSED || (WEXITSTATUS(status) == 0 && (patience || !strcmp(name, "arguments")));
-}
-
-static int once(int n)
-{
-	int child = fork();
-	if (child < 0) {
-		printf("%s: cannot be started: %s\n", CASES[n].name, strerror(errno));
-		return 0;
-	}
-	if (child == 0) {
-		setpgid(0, 0);
-		_exit(CASES[n].run());
-	}
-	setpgid(child, child);
-	int status = 0;
-	if (CASES[n].patience)
-		nap(CASES[n].patience);
-	else
-		waitpid(child, &status, 0);
-	// Whoever is left of it.
-	kill(-child, SIGKILL);
-	if (CASES[n].patience)
-		waitpid(child, &status, 0);
-	while (kill(-child, 0) == 0)
-		nap(1);
-	clean();
-	if (ended_well(CASES[n].name, status, CASES[n].patience))
-		return 1;
-	printf("%s: ended with status %#x\n", CASES[n].name, status);
-	return 0;
-}
-
-static void run(int n)
-{
-	// Tables and lists of the kernel's are as long as they ever were, after the first time.
-	if (!once(n))
-		return;
-	struct account before = settled();
-	if (!once(n))
-		return;
-	struct account after = settled();
-	// Room for what another order of events needs in such tables, and no more.
-	if (after.frames < before.frames - 32 || after.heap > before.heap + 32)
-		printf("%s: leaks: %ld KiB of frames, %ld of heap\n", CASES[n].name, before.frames - after.frames, after.heap - before.heap);
-	else
-		printf("%s: over\n", CASES[n].name);
-	if (getenv("ACCOUNT"))
-		printf("\t%ld %ld, %ld %ld\n", before.frames, after.frames, before.heap, after.heap);
-}
 
 int main(int argc, char **argv)
 {
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (size_t n = 0; n < sizeof CASES / sizeof *CASES; n++) {
-		int wanted = argc < 2;
-		for (int argument = 1; argument < argc; argument++)
-			wanted |= !strcmp(argv[argument], CASES[n].name);
-		if (wanted)
-			run(n);
-	}
+	run_all(ORDEALS, argc, argv);
 	return 0;
 }
