@@ -98,7 +98,8 @@ pub unsafe trait PageTables: Send + Sync + 'static {
     ///
     /// # Safety
     ///
-    /// `root` is live and its tables are not freed meanwhile.
+    /// `root` is live and its tables are not freed meanwhile. Those of the kernel half are not before the caller's read-side section
+    /// ends: that, and nothing else, is what a reclaim's grace period is for. MMUs have let go of them by its walk and its flush.
     unsafe fn lookup(&self, root: Frame, addr: u64) -> Option<Leaf>;
 
     /// Takes out the mapped pages of `range` (user addresses in bytes) in ascending order and hands

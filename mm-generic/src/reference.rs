@@ -378,7 +378,9 @@ impl<W: Word> ReferencePgd<W> {
             if self.is_same(entry, current) {
                 return false;
             }
-            // An exchange, never a store: late init takes no lock. Release: a CPU that finds the entry in this PGD finds the
+            // An exchange, never a store. Who attaches loads the PGD next, and a plain store may still be in the CPU's store buffer when
+            // its MMU reads the slot, where a load of the root is no barrier (SPIN: `SETTLE_BY_STORE`, caught in `attach-twice`). And late
+            // init takes no lock: what it brings meanwhile is newer, as a rule, and is left alone. Release: a CPU that finds the entry in this PGD finds the
             // table behind it initialised. Acquire: the reference is read again, and not earlier than what was found here.
             match W::compare_exchange(
                 &table[slot],

@@ -215,7 +215,7 @@ inline exchange(m, from, to) {
 /* A PGD that a CPU may have loaded: walkers and attach take turns, and late init may come in between. */
 inline settle(m) {
     FN(settle) FN(mm_found_before_reference_read)
-#ifdef VARIANT_SETTLE_BY_STORE
+#ifdef MUTANT_SETTLE_BY_STORE
     load(REF, v);
     atomic { assert(mm[m] != FREE); load(PGD(m), current) }
     if
@@ -381,9 +381,14 @@ inline pgd_alloc(m) {
     d_step { mem[STAMP(m)] = s; mm[m] = IN_USE; mm_count[m] = 1; s = 0; v = 0 }
 }
 
+/* Nobody looks at it but who wants a child's mm. */
 inline set_stage(m, how_far) {
     FN(set_stage)
+#ifdef HAS_CHILD
     store(STAGE(m), how_far)
+#else
+    skip
+#endif
 }
 
 /* The mm may have been made before the model begins. */
@@ -700,7 +705,10 @@ inline grow() {
     :: v -> v = 0
     :: else -> sync_global_pgds()
     fi;
-    atomic { flushed = 0; v = 0; handed++; load(REF, v); mapped_in = v; v = 0 }
+    atomic { flushed = 0; v = 0; handed++ }
+#ifdef HAS_REPLACE
+    d_step { mapped_in = mem[REF] }
+#endif
 out_of_frames:
     read_unlock()
 }

@@ -156,7 +156,7 @@ macro_rules! scenarios {
 
 scenarios! {
     fork_and_reclaim: 2 threads, at most 3 preemptions, catches LateFillsOnlyNone through ThroughTasks;
-    exec_and_replace: 2 threads, at most 4 preemptions, catches FlushBeforeWalk through ThroughList;
+    exec_and_replace: 2 threads, at most 3 preemptions, catches FlushBeforeWalk through ThroughList;
     kthread_use_mm_and_reclaim: 2 threads, at most 4 preemptions, catches AttachWithoutLateInit through ThroughTasks;
     exit_and_reclaim: 2 threads, at most 5 preemptions, catches CpuWalkLeftOut through ThroughTasks;
     two_growths_of_one_slot_and_fork: 3 threads, at most 2 preemptions, catches SyncedBeforeWalk through ThroughList;

@@ -81,3 +81,61 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         Err(format!("failed: {}", failed.join(", ")).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use mutants::Mutant;
+
+    /// Adds every source file below `folder`, its path in front.
+    fn read(folder: &Path, text: &mut String) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                read(&path, text);
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "rs" || extension == "pml")
+            {
+                let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
+                *text += &format!("\nfile {stem} {}\n", path.display());
+                *text += &fs::read_to_string(path).expect("a source file");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_table_of_invariants_names_exists() {
+        let root = crate::loom::root();
+        let document = fs::read_to_string(root.join("docs/verification.md")).expect("there");
+        let mut text = String::new();
+        for folder in [
+            "tests-host/tests",
+            "tests-host/spin/scenarios",
+            "tests-mmu/tests",
+            "fuzz/fuzz_targets",
+            "crates/benches/tests",
+        ] {
+            read(&root.join(folder), &mut text);
+        }
+        let is_there = |name: &str| {
+            name.starts_with("cargo xtask ")
+                || Mutant::ALL.iter().any(|mutant| mutant.name() == name)
+                || text.contains(&format!("file {name} "))
+                || text.contains(&format!("fn {name}("))
+                || text.contains(&format!("fn {name}<"))
+                || text.contains(&format!("    {name}: "))
+                || text.contains(&format!("/{name}/"))
+        };
+        let rows = document.lines().skip_while(|line| !line.starts_with("| invariant |"));
+        let rows: Vec<&str> = rows.take_while(|line| line.starts_with('|')).collect();
+        assert!(rows.len() > 7, "{rows:?}");
+        let names: Vec<&str> =
+            rows.iter().flat_map(|row| row.split('`').skip(1).step_by(2)).collect();
+        assert!(names.len() > 40, "{names:?}");
+        let gone: Vec<&str> = names.into_iter().filter(|name| !is_there(name)).collect();
+        assert!(gone.is_empty(), "there is no {}", gone.join(", "));
+    }
+}

@@ -1,6 +1,6 @@
 /*
  * Two kernel threads attach one mm that nobody has visited since before a table was reclaimed; the slot is grown into again.
- * Catches: ATTACH_WITHOUT_LATE_INIT NO_TURNS
+ * Catches: ATTACH_WITHOUT_LATE_INIT NO_TURNS SETTLE_BY_STORE
  */
 #define CPUS 3
 #define MMS 1
