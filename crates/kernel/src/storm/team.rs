@@ -26,13 +26,16 @@ pub(super) struct Orders {
 }
 
 const WORK: u64 = 0;
-const PAUSE: u64 = 1;
-const STOP: u64 = 2;
+const STOP: u64 = 1;
+/// From here on, pauses, each with a number of its own: a thread that sleeps through the work between two of them must see that the second is
+/// another one, and say that it has heard of it.
+const FIRST_PAUSE: u64 = 2;
 
 /// A team, from outside.
 pub(super) struct Team {
     orders: &'static Orders,
     threads: Vec<TaskRef>,
+    next_pause: u64,
 }
 
 impl Team {
@@ -52,12 +55,13 @@ impl Team {
         }));
         let argument = core::ptr::from_ref(orders).addr();
         let spawn = |_| spawn_kernel_thread(name, begin, argument).expect("memory for a thread");
-        Self { orders, threads: (0..threads).map(spawn).collect() }
+        Self { orders, threads: (0..threads).map(spawn).collect(), next_pause: FIRST_PAUSE }
     }
 
     /// Returns when every thread has paused.
     pub(super) fn pause(&mut self) {
-        self.order(PAUSE);
+        self.order(self.next_pause);
+        self.next_pause += 1;
         self.wait(&self.orders.parked);
     }
 
@@ -107,13 +111,19 @@ extern "C" fn begin(orders: usize) -> ! {
 impl Orders {
     /// Waits while the team is to pause; tells whether to go on.
     pub(super) fn go_on(&self) -> bool {
-        if self.state.load(Ordering::SeqCst) == PAUSE {
-            self.parked.fetch_add(1, Ordering::SeqCst);
-            self.heard.wake_all();
-            let ordered = || (self.state.load(Ordering::SeqCst) != PAUSE).then_some(());
-            sleep_until(&[&self.changed], Patience::Endless, None, ordered).expect("no deadline");
+        loop {
+            match self.state.load(Ordering::SeqCst) {
+                WORK => return true,
+                STOP => return false,
+                pause => {
+                    self.parked.fetch_add(1, Ordering::SeqCst);
+                    self.heard.wake_all();
+                    let ordered = || (self.state.load(Ordering::SeqCst) != pause).then_some(());
+                    sleep_until(&[&self.changed], Patience::Endless, None, ordered)
+                        .expect("no deadline");
+                }
+            }
         }
-        self.state.load(Ordering::SeqCst) != STOP
     }
 
     /// Returns when each thread of the team is on a processor of its own, where it stays until it gives way. For a team with
