@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::fmt;
 use kernel_sync::Mutex;
-use kernel_sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use kernel_sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// `st_dev` of what has no name, such as pipes.
 const UNNAMED_DEVICE: DeviceNumber = DeviceNumber { major: 0, minor: 13 };
@@ -32,6 +32,8 @@ pub struct OpenFile<Q: WaitQueue> {
     /// Access mode, which is fixed, and status flags, which F_SETFL changes.
     flags: AtomicU32,
     origin: Origin,
+    /// How many of its references are under way to another process, see `socket::flight`.
+    under_way: AtomicUsize,
     /// Dropped with the description.
     kept: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -90,7 +92,13 @@ impl<Q: WaitQueue> fmt::Debug for OpenFile<Q> {
 impl<Q: WaitQueue> OpenFile<Q> {
     fn new(object: Object<Q>, flags: OpenFlags, origin: Origin) -> Arc<Self> {
         let flags = AtomicU32::new((flags - OpenFlags::CREATION).bits());
-        Arc::new(Self { object, flags, origin, kept: Mutex::new(None) })
+        Arc::new(Self {
+            object,
+            flags,
+            origin,
+            under_way: AtomicUsize::new(0),
+            kept: Mutex::new(None),
+        })
     }
 
     pub(crate) fn regular(inode: Arc<Inode>, parent: Node, flags: OpenFlags) -> Arc<Self> {
@@ -189,6 +197,11 @@ impl<Q: WaitQueue> OpenFile<Q> {
             Object::Place => return Err(Errno::LOOP),
         };
         Ok(Self::new(object, flags, self.origin.clone()))
+    }
+
+    /// How many references are under way.
+    pub(crate) fn under_way(&self) -> &AtomicUsize {
+        &self.under_way
     }
 
     /// Keeps what `make` makes until the description is gone; the first caller's is kept.

@@ -15,7 +15,7 @@ use crate::signal::{Signal, send};
 use crate::task::memory::OpenFile;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use files::socket::{Control, Kind, Letter, Rights, Target, control_bytes, parse_control};
+use files::socket::{Control, Kind, Letter, Target, control_bytes, parse_control};
 use files::{Errno, Ready};
 
 /// Bytes of a stream that go through the kernel at once.
@@ -270,7 +270,7 @@ fn send_header(
         let control = parse_control(&bytes)?;
         let fds = call.me.parts().fds();
         let files: Result<Vec<_>, _> = control.rights.iter().map(|&fd| fds.get(fd)).collect();
-        letter.rights = Rights::new(files?)?;
+        letter.rights = socket.rights(files?)?;
         if let Some(claimed) = control.credentials {
             letter.credentials = claimed;
         }

@@ -3,12 +3,12 @@
 //! Each socket has one, and only it takes from there. A stream's bytes run together, except where descriptors came with
 //! them: a receiver that gets descriptors gets no bytes from behind those that they were sent with. Messages stay apart.
 
+use super::flight::Rights;
 use super::name::Name;
 use crate::{Errno, OpenFile, WaitQueue};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use kernel_sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes that wait at most: Linux's default.
 pub(super) const CAPACITY: usize = 212_992;
@@ -31,61 +31,6 @@ pub struct Credentials {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-}
-
-/// Descriptors under way, at most. A socket that is sent to itself is never closed; so there is an end to that.
-const MAX_RIGHTS: usize = 8192;
-
-/// Descriptors under way.
-static RIGHTS: AtomicUsize = AtomicUsize::new(0);
-
-/// Descriptions that are under way to somebody who gets descriptors of them.
-#[derive(Debug)]
-pub struct Rights<Q: WaitQueue>(Vec<Arc<OpenFile<Q>>>);
-
-impl<Q: WaitQueue> Rights<Q> {
-    /// Sends `files` on their way.
-    ///
-    /// # Errors
-    ///
-    /// [`Errno::TOOMANYREFS`] when too many are.
-    pub fn new(files: Vec<Arc<OpenFile<Q>>>) -> Result<Self, Errno> {
-        let this = Self(files);
-        // INVARIANT: counted until dropped.
-        let before = RIGHTS.fetch_add(this.0.len(), Ordering::Relaxed);
-        if before + this.0.len() > MAX_RIGHTS { Err(Errno::TOOMANYREFS) } else { Ok(this) }
-    }
-
-    /// Tells whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Returns the descriptions: they have arrived.
-    #[must_use]
-    pub fn files(&self) -> &[Arc<OpenFile<Q>>] {
-        &self.0
-    }
-}
-
-impl<Q: WaitQueue> Default for Rights<Q> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<Q: WaitQueue> Clone for Rights<Q> {
-    fn clone(&self) -> Self {
-        RIGHTS.fetch_add(self.0.len(), Ordering::Relaxed);
-        Self(self.0.clone())
-    }
-}
-
-impl<Q: WaitQueue> Drop for Rights<Q> {
-    fn drop(&mut self) {
-        RIGHTS.fetch_sub(self.0.len(), Ordering::Relaxed);
-    }
 }
 
 /// What is sent, besides the bytes.
@@ -175,6 +120,11 @@ impl<Q: WaitQueue> Inbox<Q> {
         } else {
             self.packets.front().map_or(0, left)
         }
+    }
+
+    /// Returns the descriptions that are in here.
+    pub(super) fn rights(&self) -> Vec<Arc<OpenFile<Q>>> {
+        self.packets.iter().flat_map(|packet| packet.letter.rights.files()).cloned().collect()
     }
 
     /// Puts bytes in: of a stream as many as there is room for, else all or none. The letter is taken if they are.
@@ -304,6 +254,7 @@ fn copy_of<Q: WaitQueue>(letter: &Letter<Q>) -> Letter<Q> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::flight::Flight;
     use super::*;
     use crate::OpenFlags;
     use crate::eventfd;
@@ -365,7 +316,8 @@ mod tests {
         let mut stream: Inbox<Bell> = Inbox::new(true, true);
         let file = eventfd::open(0, false, OpenFlags::empty());
         put(&mut stream, b"before").expect("room");
-        let rights = Rights::new(vec![file.clone()]).expect("few");
+        let rights =
+            Flight::default().send(vec![file.clone()], |_| Vec::new(), |_| ()).expect("few");
         let mut letter = Letter { rights, ..Letter::default() };
         assert_eq!(stream.put(b"with", &mut letter), Ok(4));
         put(&mut stream, b"behind").expect("room");

@@ -11,6 +11,7 @@
 //! | `state`      | what the lock of a socket protects                                   |
 //! | `connection` | bind, listen, connect, accept, shutdown, close                       |
 //! | `transfer`   | send and receive                                                     |
+//! | `flight`     | descriptions under way, and those that get nowhere any more          |
 //! | `graveyard`  | how what a closed socket leaves is dropped                           |
 //! | `options`    | setsockopt and getsockopt                                            |
 //! | `control`    | the ancillary data of sendmsg and recvmsg                            |
@@ -35,6 +36,7 @@
 
 mod connection;
 mod control;
+mod flight;
 mod graveyard;
 mod inbox;
 mod name;
@@ -46,7 +48,8 @@ mod tests;
 mod transfer;
 
 pub use control::{Control, control_bytes, parse_control};
-pub use inbox::{Credentials, Letter, Received, Rights};
+pub use flight::Rights;
+pub use inbox::{Credentials, Letter, Received};
 pub use name::{Domain, MAX_NAME, Name};
 
 use crate::stream::Stream;
@@ -57,6 +60,7 @@ use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
+use flight::Flight;
 use graveyard::Graveyard;
 use inbox::Inbox;
 use kernel_sync::Mutex;
@@ -113,11 +117,16 @@ pub struct Target {
 pub struct Network<Q: WaitQueue> {
     names: Registry<Socket<Q>>,
     graveyard: Graveyard<Inbox<Q>>,
+    flight: Flight<Q>,
 }
 
 impl<Q: WaitQueue> Default for Network<Q> {
     fn default() -> Self {
-        Self { names: Registry::default(), graveyard: Graveyard::default() }
+        Self {
+            names: Registry::default(),
+            graveyard: Graveyard::default(),
+            flight: Flight::default(),
+        }
     }
 }
 
@@ -331,6 +340,30 @@ impl<Q: WaitQueue> Socket<Q> {
     #[must_use]
     pub fn wants_credentials(&self) -> bool {
         self.options.lock().wants_credentials()
+    }
+
+    /// Sends descriptions on their way: for a [`Letter`].
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::TOOMANYREFS`] when too many are under way.
+    pub fn rights(&self, files: Vec<Arc<OpenFile<Q>>>) -> Result<Rights<Q>, Errno> {
+        let contents = |file: &OpenFile<Q>| match file.socket() {
+            Some(socket) => socket.state.look(|state| state.inbox.rights()),
+            None => Vec::new(),
+        };
+        let mut lost = Vec::new();
+        let empty = |file: &OpenFile<Q>| {
+            if let Some(socket) = file.socket() {
+                let inbox = socket.kind.inbox();
+                lost.push(socket.state.change(|state| core::mem::replace(&mut state.inbox, inbox)));
+            }
+        };
+        let rights = self.network.flight.send(files, contents, empty);
+        for inbox in lost {
+            self.network.graveyard.bury(inbox);
+        }
+        rights
     }
 
     /// Tells whether `sender` has room here; otherwise it is told when there is some.

@@ -375,7 +375,7 @@ fn descriptors_travel_and_a_socket_that_is_sent_to_itself_does_no_harm() {
     let net = Net::new();
     let (one, two) = net.pair(Kind::Stream);
     let file = eventfd::open(3, false, OpenFlags::empty());
-    let rights = Rights::new(vec![file.clone()]).expect("few");
+    let rights = of(&one).rights(vec![file.clone()]).expect("few");
     let mut letter = Letter { rights, ..Letter::default() };
     assert_eq!(of(&one).send(b"x", None, &mut letter), Ok(1));
     assert!(letter.rights.is_empty(), "taken");
@@ -385,14 +385,58 @@ fn descriptors_travel_and_a_socket_that_is_sent_to_itself_does_no_harm() {
     let (mut outer, mut inner) = net.pair(Kind::Stream);
     for _ in 0..3000 {
         let (next, end) = net.pair(Kind::Stream);
-        let rights = Rights::new(vec![inner, outer]).expect("not too many");
-        let mut letter = Letter { rights, ..Letter::default() };
-        assert_eq!(of(&next).send(b"x", None, &mut letter), Ok(1));
+        send(&next, vec![inner, outer]);
         (outer, inner) = (next, end);
     }
     drop((outer, inner));
-    let all: Result<Vec<_>, _> = (0..20_000).map(|_| Rights::new(vec![file.clone()])).collect();
+    let all: Result<Vec<_>, _> = (0..20_000).map(|_| of(&one).rights(vec![file.clone()])).collect();
     assert_eq!(all.map(|_| ()), Err(Errno::TOOMANYREFS));
+}
+
+/// Sends descriptions, and keeps nothing of them.
+fn send(from: &File, files: Vec<File>) {
+    let rights = of(from).rights(files).expect("not too many");
+    let mut letter = Letter { rights, ..Letter::default() };
+    assert_eq!(of(from).send(b"x", None, &mut letter), Ok(1));
+}
+
+#[test]
+fn sockets_that_nobody_can_receive_any_more_are_closed_and_no_others() {
+    let net = Net::new();
+    let (keeper, keeper_end) = net.pair(Kind::Stream);
+    // One in the inbox of a socket that somebody has, with another in its own inbox.
+    let (deep, deep_end) = net.pair(Kind::Stream);
+    let (nested, nested_end) = net.pair(Kind::Stream);
+    assert_eq!(nested_end.write(b"still there"), Ok(11));
+    send(&deep, vec![nested]);
+    send(&keeper, vec![deep_end]);
+    drop(deep);
+    // What is lost: sent to itself, and to each other, each with a witness of its end.
+    let witnesses: Vec<File> = (0..500)
+        .map(|n| {
+            let (one, two) = net.pair(Kind::Stream);
+            let (witness, kept) = net.pair(Kind::Stream);
+            if n % 2 == 0 {
+                send(&one, vec![two.clone(), witness]);
+            } else {
+                send(&one, vec![two.clone(), witness]);
+                send(&two, vec![one.clone()]);
+            }
+            kept
+        })
+        .collect();
+    // The last ones are found by those who send after them.
+    for _ in 0..64 {
+        let (one, two) = net.pair(Kind::Stream);
+        send(&keeper, vec![one, two]);
+    }
+    let open = witnesses.iter().filter(|kept| !kept.poll().contains(Ready::HUP)).count();
+    assert_eq!(open, 0, "of {}", witnesses.len());
+    let received = of(&keeper_end).receive(&mut [0; 1], false).expect("sent first");
+    let deep_end = received.letter.expect("a letter").rights.files()[0].clone();
+    let received = of(&deep_end).receive(&mut [0; 1], false).expect("sent before");
+    let nested = received.letter.expect("a letter").rights.files()[0].clone();
+    assert_eq!(text(&nested), Ok(b"still there".to_vec()));
 }
 
 #[test]
