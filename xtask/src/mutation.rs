@@ -77,7 +77,6 @@ fn product() -> Project {
         runtime: include_str!("mutation/runtime_kernel.rs"),
         additions: &[("mm-generic/src/publish.rs", include_str!("mutation/runtime_publish.rs"))],
         others: &["crates/hosted", "crates/mutants", "tests-host", "README.md"],
-        left_out: &["crates/storm", "crates/zero-cost", "crates/benches", "xtask"],
     }
 }
 

@@ -20,10 +20,8 @@ pub(super) struct Project {
     pub(super) runtime: &'static str,
     /// Files of the mutated crates, and what the copy has at their ends.
     pub(super) additions: &'static [(&'static str, &'static str)],
-    /// Directories and files that are copied as they are.
+    /// Directories and files that are copied as they are. The copy does without other members of the workspace.
     pub(super) others: &'static [&'static str],
-    /// Members of the workspace that the copy does without, as `Cargo.toml` spells them.
-    pub(super) left_out: &'static [&'static str],
 }
 
 /// The mutants of a project, the first of which has number 1.
@@ -138,13 +136,18 @@ impl Survey {
     }
 }
 
-/// The workspace's manifest without the members that are left out, and without lints: what stands around a mutant is not pretty.
+/// The workspace's manifest without the members that are not copied, and without lints: what stands around a mutant is not pretty.
 fn manifest_of_copy(manifest: &str, project: &Project) -> String {
-    let is_left_out = |line: &str| {
-        project.left_out.iter().any(|member| line.trim() == format!("\"{member}\",").as_str())
-            || line.starts_with("default-members")
+    let mut is_member = false;
+    let is_copied = |member: &str| {
+        project.crates.iter().chain(project.others).any(|it| member == format!("\"{it}\","))
     };
-    let lines = manifest.lines().filter(|line| !is_left_out(line));
+    let lines = manifest.lines().filter(|line| {
+        let line = line.trim();
+        is_member = (is_member || line == "members = [") && line != "]";
+        let is_left_out = is_member && line.starts_with('"') && !is_copied(line);
+        !is_left_out && !line.starts_with("default-members")
+    });
     let lines =
         lines.map(|line| line.replace("\"deny\"", "\"allow\"").replace("\"warn\"", "\"allow\""));
     lines.collect::<Vec<_>>().join("\n") + "\n"

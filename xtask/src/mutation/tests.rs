@@ -165,7 +165,6 @@ fn fixture(name: &str, source: &str) -> Bench {
         runtime: "",
         additions: &[],
         others: &[],
-        left_out: &[],
     };
     let mut bench = Bench::new(project).expect("understood");
     let suite = Suite {
