@@ -226,14 +226,14 @@ impl<W: Word> ReferencePgd<W> {
         self.slots.is_empty()
     }
 
-    /// The entry that every PGD holds, or will hold, in `slot`.
+    /// The entry that every PGD holds, or will hold, in `slot`. Acquires nothing: an MMU that follows it has loads that depend on each other.
     ///
     /// # Panics
     ///
     /// When `slot` is not below [`ReferencePgd::len`].
     #[must_use]
     pub fn entry(&self, slot: usize) -> W {
-        W::load(&self.slots[slot], Ordering::Acquire)
+        W::load(&self.slots[slot], Ordering::Relaxed)
     }
 
     /// Tells whether each mm keeps `slot` for itself.
@@ -320,22 +320,23 @@ impl<W: Word> ReferencePgd<W> {
     ///
     /// No CPU has `table` loaded before this returns, and nobody else completes it.
     pub unsafe fn complete(&self, table: &[W::Atomic]) {
-        // Acquire: what is read of the reference is not read earlier. Release: a walker that finds UNSETTLED has everything that
-        // this CPU has seen of the reference.
+        // Relaxed: the barrier keeps what is read of the reference behind the marks. A walker that finds one reads the reference behind a
+        // full barrier of its own, after it found the mm, and so sees each change whose walk has missed the mm; what walks brought that have
+        // not missed it, it sees by the PGD's lock.
         self.used.for_each(|slot| {
-            W::swap(&table[slot], W::UNSETTLED, Ordering::AcqRel);
+            W::swap(&table[slot], W::UNSETTLED, Ordering::Relaxed);
         });
         unsettled_before_reference_read();
         self.used.for_each(|slot| {
             // Acquire pairs with the release store of the updater: the table behind the entry is initialised.
             let entry = W::load(&self.slots[slot], Ordering::Acquire);
-            // Release: a CPU that finds the entry in this PGD finds the table behind it initialised. The outcome does not
+            // Relaxed: who loads the PGD has seen by a release that it is ready. The outcome does not
             // matter: on failure a walker has brought the reference's entry, or the slot was first used since.
             let _ = W::compare_exchange(
                 &table[slot],
                 W::UNSETTLED,
                 entry,
-                Ordering::Release,
+                Ordering::Relaxed,
                 Ordering::Relaxed,
             );
         });

@@ -19,7 +19,10 @@ impl<W: Word> ReferencePgd<W> {
         for (slot, cell) in self.slots.iter().enumerate() {
             if W::load(cell, Ordering::Relaxed) != W::NONE {
                 states[slot].permanent = true;
+                // MUTATION(before the statement above): nobody else has the reference yet.
+                // MUTATION(after the next statement): nobody else has the reference yet.
                 self.populated.insert(slot);
+                // MUTATION(after the next statement): nobody else has the reference yet.
                 self.used.insert(slot);
                 self.synced.insert(slot);
             }
@@ -55,7 +58,10 @@ impl<W: Word> ReferencePgd<W> {
                 return true;
             }
             self.store(&mut states[slot], slot, entry, next);
+            // MUTATION(before the statement above): a copy that finds the slot and no entry yet has an old stamp, and is completed.
+            // MUTATION(after the next statement): all three come before the bump, which releases them.
             self.populated.insert(slot);
+            // MUTATION(after the next statement): a flag of this function's own.
             self.used.insert(slot);
             stored = true;
             false
