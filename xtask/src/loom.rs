@@ -26,6 +26,7 @@ const MODELS: &[Models] = &[
     Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_task_updates" },
     Models { package: "kernel-task", features: &[], test: "pid_loom" },
     Models { package: "kernel-task", features: &[], test: "epoch_loom" },
+    Models { package: "kernel-task", features: &[], test: "epoch_members_loom" },
     Models { package: "kernel-task", features: &[], test: "mm_list_loom" },
 ];
 

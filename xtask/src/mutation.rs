@@ -92,6 +92,7 @@ const SUITES: &[Suite] = &[
             "loom_tasks",
             "pid_loom",
             "epoch_loom",
+            "epoch_members_loom",
             "mm_list_loom",
             "gate_loom",
             "rcu_arc_loom",
@@ -107,27 +108,32 @@ const SUITES: &[Suite] = &[
         ],
         repeated: &[],
         target: "target/loom",
+        is_sampled: true,
     },
-    // What needs an MMU with a TLB, programs, or memory that runs out.
+    // What needs an MMU with a TLB.
     Suite {
         loom: false,
-        packages: &["hosted", "tests-host", "kernel-task"],
-        features: &["tests-host/pgd-init-late"],
-        tests: &[
-            "user_half",
-            "fork_exec_exit",
-            "geometry",
-            "invariants",
-            "epoch_rcu",
-            "mm_list",
-            "pid_order",
-        ],
+        packages: &["hosted", "kernel-task"],
+        features: &["hosted/pgd-init-late"],
+        tests: &["user_half", "epoch_rcu", "mm_list", "pid_order"],
         left_out: &[
             // What threads do to each other by chance is loom's.
             "user_half::threads::",
         ],
         repeated: &["::locked::", "::two_level", "::pae_shared", "::five_level"],
         target: "target",
+        is_sampled: true,
+    },
+    // What needs programs. Long to build, and so in no sample.
+    Suite {
+        loom: false,
+        packages: &["tests-host"],
+        features: &["tests-host/pgd-init-late"],
+        tests: &["fork_exec_exit", "geometry", "invariants"],
+        left_out: &[],
+        repeated: &["::locked::", "::two_level", "::pae_shared", "::five_level"],
+        target: "target",
+        is_sampled: false,
     },
 ];
 
@@ -191,7 +197,8 @@ pub(crate) fn verify(only: Option<&str>) -> Result<String, Box<dyn Error>> {
             row.is_of(mutant)
         });
     let changed = chosen.len();
-    chosen.extend(sample(&same, |number| of(&number), SAMPLE));
+    let is_sampled = |killer: &str| SUITES.iter().any(|it| it.is_sampled && it.has(killer));
+    chosen.extend(sample(&same, |number| of(&number), is_sampled, SAMPLE));
     let names: Vec<&str> = chosen
         .iter()
         .filter_map(|number| match &of(number).1.fate {
@@ -213,11 +220,14 @@ pub(crate) fn verify(only: Option<&str>) -> Result<String, Box<dyn Error>> {
 fn sample<'a>(
     numbers: &[usize],
     of: impl Fn(usize) -> (&'a sites::Mutant, &'a Row),
+    is_sampled: impl Fn(&str) -> bool,
     time: Duration,
 ) -> Vec<usize> {
     let mut by_file: BTreeMap<&str, Vec<(u64, usize)>> = BTreeMap::new();
     for &number in numbers {
-        if let (mutant, Row { fate: Fate::Killed { millis, .. }, .. }) = of(number) {
+        if let (mutant, Row { fate: Fate::Killed { millis, killer, .. }, .. }) = of(number)
+            && is_sampled(killer)
+        {
             by_file.entry(&mutant.file).or_default().push((*millis, number));
         }
     }

@@ -23,6 +23,8 @@ pub(super) struct Suite {
     pub(super) repeated: &'static [&'static str],
     /// Where cargo builds, from the root: where the dependencies have been built before.
     pub(super) target: &'static str,
+    /// Whether its tests are fast to build, so that CI runs a sample of mutants against them.
+    pub(super) is_sampled: bool,
 }
 
 /// How many times its limit a test may take by the clock.

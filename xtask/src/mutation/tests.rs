@@ -174,6 +174,7 @@ fn fixture(name: &str, source: &str) -> Bench {
         tests: &["flag"],
         left_out: &[],
         repeated: &[],
+        is_sampled: true,
         target: "target",
     };
     bench.build([suite].iter()).expect("built");
@@ -303,8 +304,9 @@ fn the_sample_has_of_each_file_what_is_killed_fastest_and_no_more_than_there_is_
         [killed(None, 900), killed(None, 100), killed(None, 200), Fate::Carried(String::new())]
             .map(|fate| Row { fate, source: 0 });
     let of = |number: usize| (&mutants[number - 1], &rows[number - 1]);
-    assert_eq!(sample(&[1, 2, 3, 4], of, Duration::from_secs(9)), [2, 3, 1]);
-    assert_eq!(sample(&[1, 2, 3, 4], of, Duration::from_secs(1)), [2, 3]);
+    assert_eq!(sample(&[1, 2, 3, 4], of, |_| true, Duration::from_secs(9)), [2, 3, 1]);
+    assert_eq!(sample(&[1, 2, 3, 4], of, |_| true, Duration::from_secs(1)), [2, 3]);
+    assert_eq!(sample(&[1, 2, 3, 4], of, |_| false, Duration::from_secs(9)), []);
 }
 
 #[test]
