@@ -24,6 +24,7 @@ const MODELS: &[Models] = &[
     Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_tables" },
     Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_tasks" },
     Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_task_updates" },
+    Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_vfork" },
     Models { package: "kernel-task", features: &[], test: "pid_loom" },
     Models { package: "kernel-task", features: &[], test: "epoch_loom" },
     Models { package: "kernel-task", features: &[], test: "epoch_members_loom" },

@@ -90,6 +90,8 @@ const SUITES: &[Suite] = &[
             "loom_protocol",
             "loom_tables",
             "loom_tasks",
+            "loom_vfork",
+            "loom_task_updates",
             "pid_loom",
             "epoch_loom",
             "epoch_members_loom",
