@@ -44,6 +44,8 @@ fn processor_time(process: u32) -> Option<Duration> {
 pub(super) struct Killer {
     /// `binary::test`.
     pub(super) name: String,
+    /// The model checker runs it.
+    pub(super) is_model: bool,
     binary: PathBuf,
     test: String,
     directory: PathBuf,
@@ -121,7 +123,7 @@ impl Suite {
             fs::create_dir_all(kept.parent().ok_or("no directory")?)?;
             let _ = fs::remove_file(&kept);
             fs::hard_link(binary, &kept)?;
-            killers.extend(tests_of(target, &kept, directory)?);
+            killers.extend(tests_of(target, &kept, directory, self.loom)?);
         }
         for left_out in self.left_out {
             if !killers.iter().any(|killer| killer.name.starts_with(left_out)) {
@@ -136,7 +138,12 @@ impl Suite {
     }
 }
 
-fn tests_of(target: &str, binary: &Path, directory: &Path) -> Result<Vec<Killer>, Box<dyn Error>> {
+fn tests_of(
+    target: &str,
+    binary: &Path,
+    directory: &Path,
+    is_model: bool,
+) -> Result<Vec<Killer>, Box<dyn Error>> {
     let output = Command::new(binary).args(["--list", "--format=terse"]).output()?;
     let tests = String::from_utf8(output.stdout)?;
     Ok(tests
@@ -144,6 +151,7 @@ fn tests_of(target: &str, binary: &Path, directory: &Path) -> Result<Vec<Killer>
         .filter_map(|line| line.strip_suffix(": test"))
         .map(|test| Killer {
             name: format!("{target}::{test}"),
+            is_model,
             binary: binary.to_owned(),
             test: test.to_owned(),
             directory: directory.to_owned(),

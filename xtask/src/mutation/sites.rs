@@ -89,6 +89,11 @@ pub(super) struct Mutant {
 }
 
 impl Mutant {
+    /// Tells whether an access or a barrier is there all the same, and orders less.
+    pub(super) fn is_of_ordering(&self) -> bool {
+        self.mutation.contains(" -> ") || self.mutation == "acquire-release only"
+    }
+
     /// Where it is and what it is, for people.
     pub(super) fn name(&self) -> String {
         format!("{}:{}: `{}` {}", self.file, self.line, self.code, self.mutation)
