@@ -282,21 +282,20 @@ impl<W: Word> ReferencePgd<W> {
         let stamp = self.stamp();
         let table = &table[..self.slots.len()];
         let groups = self.slots.chunks(WORD_SLOTS).zip(table.chunks(WORD_SLOTS));
+        // Acquire pairs with the release store of the updater: the table behind the entry is initialised. An older entry, the newest, or none:
+        // whichever it is, the stamp tells late init whether that is enough.
+        let copy = |from, to| W::store(to, W::load(from, Ordering::Acquire), Ordering::Relaxed);
         for (members, (from, to)) in self.populated.words().zip(groups) {
             if members == u64::MAX {
                 // No look at each bit. An updater may be storing to a slot at this moment, so this is no `memcpy`: each entry is
                 // copied in one piece.
-                for (from, to) in from.iter().zip(to) {
-                    W::store(to, W::load(from, Ordering::Acquire), Ordering::Relaxed);
-                }
+                from.iter().zip(to).for_each(|(from, to)| copy(from, to));
                 continue;
             }
             let mut members = members;
             while members != 0 {
                 let slot = members.trailing_zeros() as usize;
-                // An older entry, the newest, or none: whichever it is, the stamp tells late init whether that is enough.
-                let entry = W::load(&from[slot], Ordering::Acquire);
-                W::store(&to[slot], entry, Ordering::Relaxed);
+                copy(&from[slot], &to[slot]);
                 members &= members - 1;
             }
         }

@@ -18,6 +18,7 @@ use kernel_sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
 use mm_generic::arch::{ArchPgd, PgdWalk};
 use mm_generic::frames::{Frame, Frames, PAGE_SIZE};
+use mm_generic::kernel_range::KernelRange;
 use mm_generic::page_tables::{Leaf, PageTables};
 use mm_generic::prot::Prot;
 use tests_host::model::{Deep, ModelFrames};
@@ -30,6 +31,9 @@ const LAST_TABLE: u64 = 4 * PAGE_SIZE;
 
 /// Bytes that an entry of the level above that maps.
 const UPPER_TABLE: u64 = 4 * LAST_TABLE;
+
+/// Bytes that a slot maps.
+const SLOT: u64 = 4 * UPPER_TABLE;
 
 /// A page's frame, which is none of the model's: nothing but its word below is looked at.
 const PAGE: Frame = match Frame::at(0x77 * PAGE_SIZE) {
@@ -234,24 +238,43 @@ unsafe impl PgdWalk<LatePgd> for OneMm {
 }
 
 impl OneMm {
-    fn grow(&self) {
+    fn page_of(slot: u64) -> KernelRange {
         let half = Deep.kernel_half();
-        let range = half.range(half.first, PAGE_SIZE).expect("a page of the kernel half");
-        self.arch.populate_kernel(range).expect("enough frames");
-        self.arch.sync_global_pgds(range, self, &mut || {});
+        half.range(half.first + slot * SLOT, PAGE_SIZE).expect("a page of the kernel half")
     }
 
-    /// Goes through the PGD's first slot as an MMU does. The table behind it has no page.
+    fn grow(&self, slot: u64) {
+        self.arch.populate_kernel(Self::page_of(slot)).expect("enough frames");
+        self.sync(slot);
+    }
+
+    fn sync(&self, slot: u64) {
+        self.arch.sync_global_pgds(Self::page_of(slot), self, &mut || {});
+    }
+
+    /// Gives a slot back. What was behind it is kept: nothing comes to an end here.
+    fn reclaim(&self, slot: u64) {
+        let slots = self.arch.kernel_slots().expect("PGDs have copies");
+        let mut retired = slots.reserve_retired(Self::page_of(slot)).expect("heap enough");
+        // SAFETY: grown before, and used by nobody; never freed.
+        unsafe { slots.retire(Self::page_of(slot), &mut retired) };
+        self.sync(slot);
+    }
+
+    /// Goes through the PGD's slots as an MMU does. The tables behind them have no page.
     fn walk(&self, pgd: &LatePgd) {
         // SAFETY: lives until this is dropped.
         let frames = unsafe { &*self.frames };
-        // SAFETY: the caller holds the PGD.
-        let entry = unsafe { self.arch.slots().entry_of(self.arch.root(pgd), 0) };
-        if entry & 1 != 0 {
-            let table = Frame::at(entry & 0x000f_ffff_ffff_f000).expect("the low bits are masked");
-            // Relaxed: an MMU's second load hangs on the first one, whose acquire stands for that.
-            let below = frames.table64(table)[0].load(Ordering::Relaxed);
-            assert_eq!(below, 0, "a PGD leads to a table that is not zero yet");
+        for slot in 0..2 {
+            // SAFETY: the caller holds the PGD.
+            let entry = unsafe { self.arch.slots().entry_of(self.arch.root(pgd), slot) };
+            if entry & 1 != 0 {
+                let table =
+                    Frame::at(entry & 0x000f_ffff_ffff_f000).expect("the low bits are masked");
+                // Relaxed: an MMU's second load hangs on the first one, whose acquire stands for that.
+                let below = frames.table64(table)[0].load(Ordering::Relaxed);
+                assert_eq!(below, 0, "slot {slot} leads to a table that is not zero yet");
+            }
         }
     }
 }
@@ -266,12 +289,12 @@ impl Drop for OneMm {
 }
 
 impl OneMm {
-    /// Explores a growth on another CPU and what `birth` does on this one.
-    fn explore(birth: fn(&Arc<Self>)) {
+    /// Explores what `others` do, each on a CPU, and what `birth` does on this one.
+    fn explore(bound: usize, others: &'static [fn(&Self)], birth: fn(&Self)) {
         let executions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let counter = Arc::clone(&executions);
         let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(BOUND);
+        builder.preemption_bound = Some(bound);
         builder.check(move || {
             counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             let frames = Box::into_raw(Box::new(ModelFrames::of_rubbish(8)));
@@ -279,32 +302,50 @@ impl OneMm {
             let slots = Slots::with_empty_reference(Deep, unsafe { &*frames });
             let arch = LateInit::new(slots.expect("enough frames"));
             let pgd = arch.pgd_alloc().expect("enough frames");
-            let kernel = Arc::new(Self { frames, arch, pgd, is_published: AtomicBool::new(false) });
-            let other = Arc::clone(&kernel);
-            let grower = thread::spawn(move || other.grow());
+            let kernel = Self { frames, arch, pgd, is_published: AtomicBool::new(false) };
+            // The PGD lacks it, so late init has something to complete.
+            kernel.grow(1);
+            let kernel = Arc::new(kernel);
+            let on_cpu = |other: &fn(&Self)| {
+                let (kernel, other) = (Arc::clone(&kernel), *other);
+                thread::spawn(move || other(&kernel))
+            };
+            let others: Vec<_> = others.iter().map(on_cpu).collect();
             birth(&kernel);
-            grower.join().expect("no panic");
+            others.into_iter().for_each(|other| other.join().expect("no panic"));
             kernel.walk(&kernel.pgd);
         });
         println!("{} executions", executions.load(std::sync::atomic::Ordering::Relaxed));
+    }
+
+    /// Publishes the mm, completes its PGD, and walks through it.
+    fn publish(&self) {
+        self.is_published.store(true, Ordering::Release);
+        self.arch.pgd_init_late(&self.pgd);
+        self.walk(&self.pgd);
     }
 }
 
 #[test]
 fn a_pgd_that_is_completed_or_settled_leads_to_tables_of_zeros() {
-    OneMm::explore(|kernel| {
-        kernel.is_published.store(true, Ordering::Release);
-        kernel.arch.pgd_init_late(&kernel.pgd);
-        kernel.walk(&kernel.pgd);
-    });
+    OneMm::explore(BOUND, &[|kernel| kernel.grow(0)], OneMm::publish);
 }
 
 #[test]
 fn a_pgd_that_is_copied_leads_to_tables_of_zeros() {
-    OneMm::explore(|kernel| {
+    OneMm::explore(BOUND, &[|kernel| kernel.grow(0)], |kernel| {
         let copied = kernel.arch.pgd_alloc().expect("enough frames");
         kernel.walk(&copied);
         // SAFETY: nobody else has it.
         unsafe { kernel.arch.pgd_free(copied) };
+    });
+}
+
+/// A walker brings what another CPU has just stored, for it walks for the same slot.
+#[test]
+fn a_pgd_that_a_helper_settles_leads_to_tables_of_zeros() {
+    OneMm::explore(2, &[|kernel| kernel.reclaim(1), |kernel| kernel.grow(1)], |kernel| {
+        kernel.publish();
+        kernel.walk(&kernel.pgd);
     });
 }

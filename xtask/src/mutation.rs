@@ -118,9 +118,9 @@ const SUITES: &[Suite] = &[
     // What needs an MMU with a TLB.
     Suite {
         loom: false,
-        packages: &["hosted", "kernel-task"],
+        packages: &["hosted", "kernel-task", "mm-generic"],
         features: &["hosted/pgd-init-late", "kernel-task/pgd-init-late"],
-        tests: &["user_half", "epoch_rcu", "mm_list", "pid_order"],
+        tests: &["lib", "user_half", "epoch_rcu", "mm_list", "pid_order"],
         left_out: &[
             // What threads do to each other by chance is loom's.
             "user_half::threads::",

@@ -97,6 +97,22 @@ fn a_slot_that_is_neither_populated_nor_offered_an_entry_is_named_before_anythin
 }
 
 #[test]
+fn what_the_boot_tables_held_is_copied_completed_and_synced() {
+    let boot = table();
+    boot[SLOT].store(0x9001, Ordering::Relaxed);
+    let reference = ReferencePgd::<u64>::adopt(boot, Vec::new(), 0).expect("8 slots");
+    assert!(reference.is_populated(SLOT) && reference.is_synced(SLOT..SLOT + 1));
+    let (copied, completed) = (table(), table());
+    // SAFETY: no MMU uses these tables.
+    unsafe {
+        reference.copy_populated(copied);
+        reference.complete(completed);
+    }
+    assert_eq!(copied[SLOT].load(Ordering::Relaxed), 0x9001);
+    assert_eq!(completed[SLOT].load(Ordering::Relaxed), 0x9001);
+}
+
+#[test]
 fn what_the_boot_tables_held_is_neither_moved_nor_retired() {
     let boot = table();
     boot[SLOT].store(0x9001, Ordering::Relaxed);
