@@ -306,7 +306,7 @@ fn the_sample_has_of_each_file_what_is_killed_fastest_and_no_more_than_there_is_
     let of = |number: usize| (&mutants[number - 1], &rows[number - 1]);
     assert_eq!(sample(&[1, 2, 3, 4], of, |_| true, Duration::from_secs(9)), [2, 3, 1]);
     assert_eq!(sample(&[1, 2, 3, 4], of, |_| true, Duration::from_secs(1)), [2, 3]);
-    assert_eq!(sample(&[1, 2, 3, 4], of, |_| false, Duration::from_secs(9)), []);
+    assert!(sample(&[1, 2, 3, 4], of, |_| false, Duration::from_secs(9)).is_empty());
 }
 
 #[test]
