@@ -58,6 +58,8 @@ impl<K: Kernel> InitMm<K> {
     ) {
         // Another updater's walk and flush may have done for the slots; what was unmapped below them is this one's own.
         if !self.sync(range, rcu) {
+            // MUTATION(removed): where PGDs have slots, who has flushed for them since has flushed what was unmapped before; where they
+            // have none, this is the flush, and no test has such an architecture with a TLB.
             K::flush_kernel_tlb(range);
         }
         if let Some(Doomed { slots, retired, room }) = doomed

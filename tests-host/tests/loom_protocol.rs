@@ -941,6 +941,18 @@ fn a_ready_mm_is_loaded_complete() {
 mod locked {
     use super::*;
 
+    #[test]
+    fn a_growth_leaves_its_slot_synced() {
+        explore::<Locked>(None, None, |world| {
+            let arch = world.init_mm().arch();
+            let first = arch.kernel_half().first;
+            let page = arch.kernel_half().range(first, PAGE_SIZE).expect("aligned");
+            assert!(!arch.is_synced(page));
+            let _ = world.grow(0);
+            assert!(arch.is_synced(page));
+        });
+    }
+
     type Locked = arch_x86::locked::Locked<Tiny, ModelFrames>;
 
     macro_rules! scenarios {

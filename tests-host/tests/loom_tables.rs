@@ -41,6 +41,12 @@ const PAGE: Frame = match Frame::at(0x77 * PAGE_SIZE) {
     None => unreachable!(),
 };
 
+/// Another one.
+const OTHER: Frame = match Frame::at(0x78 * PAGE_SIZE) {
+    Some(frame) => frame,
+    None => unreachable!(),
+};
+
 /// One execution's tables, with the first slot of the kernel half populated.
 struct World {
     frames: *mut ModelFrames,
@@ -141,21 +147,32 @@ fn a_kernel_page_that_is_found_has_its_contents_and_its_neighbour_is_none() {
     });
 }
 
+/// As above, where the tables are there and the page's entry alone stands for its contents.
+#[test]
+fn a_kernel_page_in_a_table_that_is_there_has_its_contents() {
+    explore(|world| {
+        world.map_kernel(2 * PAGE_SIZE, OTHER);
+        let mapper = on_cpu(world, |world| world.map_page(0));
+        world.check(world.lookup_kernel(0));
+        mapper.join().expect("no panic");
+    });
+}
+
 #[test]
 fn two_cpus_that_make_the_same_tables_map_both_pages() {
     explore(|world| {
-        let other = Frame::at(0x78 * PAGE_SIZE).expect("aligned");
-        let mapper = on_cpu(world, move |world| world.map_kernel(PAGE_SIZE, other));
+        let mapper = on_cpu(world, |world| world.map_kernel(PAGE_SIZE, OTHER));
         world.map_kernel(0, PAGE);
         mapper.join().expect("no panic");
         assert_eq!(world.lookup_kernel(0), Some(PAGE));
-        assert_eq!(world.lookup_kernel(PAGE_SIZE), Some(other));
+        assert_eq!(world.lookup_kernel(PAGE_SIZE), Some(OTHER));
     });
 }
 
 #[test]
 fn a_kernel_page_that_is_taken_out_has_its_contents() {
     explore(|world| {
+        world.map_kernel(2 * PAGE_SIZE, OTHER);
         let mapper = on_cpu(world, |world| world.map_page(0));
         let addr = Deep.kernel_half().first;
         // SAFETY: the reference PGD; no MMU uses the tables.
@@ -179,15 +196,19 @@ fn a_range_that_is_unmapped_passes_through_tables_that_others_are_making() {
 }
 
 /// A user half belongs to who has the lock, and the MMUs of other threads walk through it all the same.
-#[test]
-fn an_mmu_finds_user_pages_with_their_contents() {
-    explore(|world| {
+fn an_mmu_and_a_map(has_table: bool) {
+    explore(move |world| {
         let root = world.slots.alloc_root().expect("enough frames");
+        let leaf = |frame| Leaf { frame, prot: Prot::READ, dirty: false };
+        if has_table {
+            // SAFETY: nobody else uses these tables yet.
+            let _ = unsafe { world.tables().map(root, 2 * PAGE_SIZE, leaf(OTHER)) }
+                .expect("nothing there");
+        }
         let mapper = on_cpu(world, move |world| {
             world.contents.store(1, Ordering::Relaxed);
-            let leaf = Leaf { frame: PAGE, prot: Prot::READ, dirty: false };
             // SAFETY: this thread alone changes the user half.
-            let _ = unsafe { world.tables().map(root, 0, leaf) }.expect("nothing there");
+            let _ = unsafe { world.tables().map(root, 0, leaf(PAGE)) }.expect("nothing there");
         });
         world.check(world.walk_user(root, 0));
         mapper.join().expect("no panic");
@@ -195,10 +216,27 @@ fn an_mmu_finds_user_pages_with_their_contents() {
 }
 
 #[test]
+fn an_mmu_finds_user_pages_with_their_contents() {
+    an_mmu_and_a_map(true);
+}
+
+#[test]
+fn an_mmu_finds_user_tables_with_their_zeros() {
+    an_mmu_and_a_map(false);
+}
+
+#[test]
 fn an_mmu_finds_copied_pages_with_their_contents() {
     explore(|world| {
         let from = world.slots.alloc_root().expect("enough frames");
         let to = world.slots.alloc_root().expect("enough frames");
+        // So that the tables are there, and the entry alone stands for the page.
+        let neighbour = Leaf { frame: OTHER, prot: Prot::READ, dirty: false };
+        for root in [from, to] {
+            // SAFETY: nobody else uses these tables yet.
+            let _ = unsafe { world.tables().map(root, 2 * PAGE_SIZE, neighbour) }
+                .expect("nothing there");
+        }
         let copier = on_cpu(world, move |world| {
             let tables = world.tables();
             world.contents.store(1, Ordering::Relaxed);
