@@ -15,7 +15,7 @@ use arch_x86::late::LateInit;
 use kernel_sync::Rcu;
 use kernel_sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
-use mm_generic::arch::PgdWalk;
+use mm_generic::arch::{ArchPgd, PgdWalk};
 use mm_generic::frames::PAGE_SIZE;
 use mm_generic::mm::Stage;
 use mm_generic::page_tables::PageTables;
