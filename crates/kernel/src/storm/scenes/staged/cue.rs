@@ -25,9 +25,10 @@ fn is_given(number: u64) -> bool {
 
 /// Waits for cue `number`. Not in a read-side section.
 pub(super) fn wait(number: u64) {
+    // The other may be waiting for a grace period, of which callbacks that are queued here are part. Once only: this processor is not to
+    // run the other's, whose frames the other wants back.
+    rcu::flush();
     while !is_given(number) {
-        // The other may be waiting for a grace period, of which callbacks that are queued here are part.
-        rcu::flush();
         pause();
     }
 }

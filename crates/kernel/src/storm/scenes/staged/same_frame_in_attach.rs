@@ -46,14 +46,17 @@ pub(super) fn play(actor: usize, cpu: usize) {
     look::reclaim(former);
     grace::end();
     let held = hold::at(Point::ReferenceRead { slot }, move || {
-        assert!(poison::take_next(frame), "freed on this processor, a moment ago");
+        // Another processor may have run the callback, and then it has the frame: the growth takes another one, and this play shows
+        // nothing.
+        let is_same = poison::take_next(frame);
         cue::give(1);
         cue::wait_here(2, PATIENCE);
+        is_same
     });
     crowd::attach(cpu, mm);
-    held.take();
+    let is_same = held.take();
     cue::wait(2);
-    assert_eq!(area::table_behind(slot), frame, "growth takes the slot's table first");
+    assert!(!is_same || area::table_behind(slot) == frame, "growth takes the slot's table first");
     look::at(
         place.address,
         SECRET.load(Ordering::Relaxed),

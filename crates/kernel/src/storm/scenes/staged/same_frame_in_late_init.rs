@@ -27,9 +27,14 @@ pub(super) fn play(_actor: usize, cpu: usize) {
     grace::end();
     let (published, task) = mm.publish(crowd::unpublished(cpu));
     let grown = hold::at(Point::ReferenceRead { slot }, move || {
-        assert!(poison::take_next(frame), "freed on this processor, a moment ago");
+        // Another processor may have run the callback, and then it has the frame: the growth takes another one, and this play shows
+        // nothing.
+        let is_same = poison::take_next(frame);
         let grown = area::grow_and_map(place);
-        assert_eq!(area::table_behind(slot), frame, "growth takes the slot's table first");
+        assert!(
+            !is_same || area::table_behind(slot) == frame,
+            "growth takes the slot's table first"
+        );
         grown
     });
     drop(published.init_late());
