@@ -48,12 +48,24 @@ pub fn exit<K: ForkKernel>(
     if left > 0 {
         return;
     }
-    if process.give_children_to(reaper) && K::notify_parent(reaper, process) {
-        while reap(init_mm, reaper, |_| true).is_some() {}
+    if process.give_children_to(reaper) {
+        K::notify_parent(reaper, process);
+        if !K::wants_zombies(reaper) {
+            while reap(init_mm, reaper, |_| true).is_some() {}
+        }
+    }
+    if process.parent().is_some_and(|parent| !K::wants_zombies(&parent)) {
+        // Gone before the parent hears of it, and no zombie in between: a wait on another CPU finds the child running, or none.
+        let parent = process.vanish(status);
+        unlist(init_mm, process.pid());
+        K::notify_parent(&parent, process);
+        return;
     }
     match process.become_zombie(status) {
         Some(parent) => {
-            if K::notify_parent(&parent, process) {
+            K::notify_parent(&parent, process);
+            // It may have come to ignore its children since, or be the reaper that this process went to.
+            if !K::wants_zombies(&parent) {
                 reap(init_mm, &parent, |child| child.pid() == process.pid());
             }
         }

@@ -88,9 +88,12 @@ pub trait ForkKernel: TaskKernel {
 
     /// Tells `parent` that `child` has become a zombie: sends the exit signal, wakes its `wait`.
     ///
-    /// Also called when `child`, which exits, has left `parent` children of its own that are zombies.
-    ///
-    /// Returns true when the parent does not want zombies (`SIGCHLD` ignored); the child is then
-    /// reaped at once.
-    fn notify_parent(parent: &Process<Self>, child: &Process<Self>) -> bool;
+    /// Also called when `child`, which exits, has left `parent` children of its own that are zombies, and when it has
+    /// become none because `parent` wants none.
+    fn notify_parent(parent: &Process<Self>, child: &Process<Self>);
+
+    /// Tells whether `parent` waits for its children. Those of one that does not (`SIGCHLD` ignored) never become zombies.
+    fn wants_zombies(_parent: &Process<Self>) -> bool {
+        true
+    }
 }

@@ -146,7 +146,5 @@ impl<S: Scheme> ForkKernel for Host<S> {
 
     fn assemble((): (), (): (), (): (), (): (), (): (), (): ()) {}
 
-    fn notify_parent(_parent: &Process<Self>, _child: &Process<Self>) -> bool {
-        false
-    }
+    fn notify_parent(_parent: &Process<Self>, _child: &Process<Self>) {}
 }

@@ -20,7 +20,7 @@
 
 use alloc::vec::Vec;
 
-use kernel_sync::{ArcCache, Mutex, OutOfHeap, RcuArc};
+use kernel_sync::{ArcCache, Mutex, OutOfHeap, RcuArc, cpu_relax};
 use mm_generic::kernel::Kernel;
 use mm_generic::mm::Mm;
 
@@ -269,6 +269,41 @@ impl<K: TaskKernel> Process<K> {
         family.parent.clone()
     }
 
+    /// Ends the process without its ever being a zombie, and returns the parent whose child it was to the last.
+    ///
+    /// Ends as [`Process::become_zombie`] says. A parent that exits at this moment hands it to the reaper first.
+    ///
+    /// # Panics
+    ///
+    /// When the process has no parent.
+    pub fn vanish(&self, status: ExitStatus) -> ProcessRef<K> {
+        loop {
+            let parent =
+                self.parent().expect("a process whose parent wants no zombies has a parent");
+            let mut children = parent.children.lock();
+            let mut younger: Option<ProcessRef<K>> = None;
+            let mut rest = siblings(children.youngest.clone());
+            let found = rest.find(|child| {
+                let is_this = core::ptr::eq::<Self>(&raw const **child, self);
+                if !is_this {
+                    younger = Some(child.clone());
+                }
+                is_this
+            });
+            drop(rest);
+            if found.is_some() {
+                // Both under the parent's lock: no wait comes in between.
+                self.become_zombie(status);
+                let held = children.remove(self, younger);
+                drop(children);
+                drop(held);
+                return parent;
+            }
+            drop(children);
+            cpu_relax();
+        }
+    }
+
     /// Hands all children to `reaper`, an ancestor that does not exit; returns whether one of them is a
     /// zombie, so that the reaper must be told.
     pub fn give_children_to(&self, reaper: &ProcessRef<K>) -> bool {
@@ -323,19 +358,31 @@ impl<K: TaskKernel> Process<K> {
                 younger = Some(child);
                 continue;
             };
-            let mut family = child.family.lock();
-            let older = family.sibling.take();
-            let parent = family.parent.take();
-            drop(family);
-            match younger {
-                Some(younger) => younger.family.lock().sibling = older,
-                None => children.youngest = older,
-            }
+            let parent = children.remove(&child, younger);
             drop(children);
             drop(parent);
             return Some((child, status));
         }
         None
+    }
+}
+
+impl<K: TaskKernel> Children<K> {
+    /// Takes `child`, the next older sibling of `younger`, out of the chain; returns its reference to the parent.
+    fn remove(
+        &mut self,
+        child: &Process<K>,
+        younger: Option<ProcessRef<K>>,
+    ) -> Option<ProcessRef<K>> {
+        let mut family = child.family.lock();
+        let older = family.sibling.take();
+        let parent = family.parent.take();
+        drop(family);
+        match younger {
+            Some(younger) => younger.family.lock().sibling = older,
+            None => self.youngest = older,
+        }
+        parent
     }
 }
 

@@ -99,7 +99,5 @@ impl<A: ArchPgd> ForkKernel for Minimal<A> {
 
     fn assemble((): (), (): (), (): (), (): (), (): (), (): ()) {}
 
-    fn notify_parent(_parent: &Process<Self>, _child: &Process<Self>) -> bool {
-        false
-    }
+    fn notify_parent(_parent: &Process<Self>, _child: &Process<Self>) {}
 }

@@ -152,9 +152,7 @@ impl<W: WalkThrough, A: ModelArch> ForkKernel for TaskModel<W, A> {
 
     fn assemble((): (), (): (), (): (), (): (), (): (), (): ()) {}
 
-    fn notify_parent(_: &Process<Self>, _: &Process<Self>) -> bool {
-        false
-    }
+    fn notify_parent(_: &Process<Self>, _: &Process<Self>) {}
 }
 
 /// One execution's kernel: an init process and two CPUs.

@@ -204,16 +204,20 @@ impl ForkKernel for Os {
         parts
     }
 
-    fn notify_parent(parent: &Process, child: &Process) -> bool {
-        let Some(leader) = leader_of(parent.pid()) else { return false };
+    fn notify_parent(parent: &Process, child: &Process) {
+        let Some(leader) = leader_of(parent.pid()) else { return };
         let signal = data_of(child).and_then(|data| Signal::new(u64::from(data.exit_signal)));
         if let Some(signal) = signal {
             send::to_process(&leader, child_info(signal, child));
         }
         leader.parts().process.child_event.wake_all();
+    }
+
+    fn wants_zombies(parent: &Process) -> bool {
+        let Some(leader) = leader_of(parent.pid()) else { return true };
         let action = leader.parts().action(Signal::CHLD);
-        leader.kind() == TaskKind::User
-            && (action.handler == Action::IGNORE || action.flags.contains(ActionFlags::NOCLDWAIT))
+        leader.kind() != TaskKind::User
+            || (action.handler != Action::IGNORE && !action.flags.contains(ActionFlags::NOCLDWAIT))
     }
 }
 
