@@ -3,7 +3,7 @@
 //!
 //! Each interleaving is run on every geometry and scheme, and must come out right; and on a scheme for which entries are only
 //! ever added, as they were when it was written, and must come out wrong. Loom explores the two that are races, with every other
-//! order of their steps, in "fork x reclaim" and "fork x split and collapse", where the mutant `late-fills-only-none` dies.
+//! order of their steps, in "fork x reclaim", where the mutant `late-fills-only-none` dies, and "fork x split and collapse".
 
 use arch_x86::geometry::{Geometry, LongMode, TwoLevel};
 use mm_generic::frames::{Frame, Frames, PAGE_SIZE};
