@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::Args;
@@ -26,10 +27,19 @@ pub(crate) struct Arguments {
     /// Do not write docs/mutants.md, only check
     #[arg(long)]
     check: bool,
+    /// Take whom the models kill from this output of `cargo xtask verify loom`, instead of exploring again
+    #[arg(long, value_name = "FILE")]
+    explored: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Outcome {
-    let killers = killed_by_loom()?;
+    let explored = match &arguments.explored {
+        Some(file) => {
+            fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?
+        }
+        None => explore()?,
+    };
+    let killers = killers(&explored);
     let storm = build_storm()?;
     let mut table = String::from(
         "# The mutants and their killers\n\n\
@@ -68,25 +78,31 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
 }
 
-/// Runs the model checks and reads off their output which scenario killed which mutant.
-fn killed_by_loom() -> Result<BTreeMap<String, Vec<String>>, Box<dyn std::error::Error>> {
+/// Runs the model checks with mutants, and returns what they print.
+fn explore() -> Result<String, Box<dyn std::error::Error>> {
     let output = loom::mutants_command().ok_or("the protocol has models")?.output()?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stdout);
-        return Err(format!("the model checks failed:\n{text}").into());
+    let text = String::from_utf8(output.stdout)?;
+    if output.status.success() {
+        Ok(text)
+    } else {
+        Err(format!("the model checks failed:\n{text}").into())
     }
-    let mut killers: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for line in String::from_utf8(output.stdout)?.lines() {
+}
+
+/// Reads off what the model checks print which scenario killed which mutant.
+fn killers(text: &str) -> BTreeMap<&str, Vec<&str>> {
+    let mut killers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for line in text.lines() {
         // Printed by tests-host/tests/loom_protocol.rs.
         // The harness may have begun the line with the test's name.
         if let Some((mutant, scenario)) = line
             .find("mutant ")
             .and_then(|at| line[at..]["mutant ".len()..].split_once(": killed by loom, "))
         {
-            killers.entry(mutant.to_owned()).or_default().push(scenario.to_owned());
+            killers.entry(mutant).or_default().push(scenario);
         }
     }
-    Ok(killers)
+    killers
 }
 
 fn build_storm() -> Result<Command, Box<dyn std::error::Error>> {

@@ -15,6 +15,7 @@
 //!
 //! `--self-check` shows that a difference would be seen: in a copy whose default hook is one `nop`.
 
+mod addresses;
 mod assembly;
 
 use std::error::Error;

@@ -5,13 +5,16 @@
 //! - the hashes of crates, and so in mangled names, in names of constants, and in the order of functions;
 //! - the numbers of labels, which count functions;
 //! - what `Error::type_id` returns, a hash;
-//! - the choice among equal functions, of which LLVM keeps one (`MergeFunctions`): the first by name.
+//! - the choice among equal functions, of which LLVM keeps one (`MergeFunctions`): the first by name;
+//! - the place of a `lea` among instructions that have nothing to do with it, which the scheduler takes from where an address was first
+//!   named, be it for a call that has vanished since (`addresses.rs`).
 //!
 //! So functions and constants are compared by contents. A reference to something in the same file
 //! stands for what is in there, whatever its name; a reference to something outside stands for its name
 //! without hashes, and so does a `type_id`. Nothing else is left out: every instruction and every byte of
 //! constant data counts.
 
+use super::addresses;
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -178,6 +181,7 @@ fn read(text: &str) -> BTreeMap<String, Item> {
     }
     for (name, item) in &mut items {
         item.exported = exported.contains(name);
+        addresses::first(&mut item.lines);
     }
     items
 }
