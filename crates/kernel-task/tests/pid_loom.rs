@@ -249,7 +249,7 @@ fn walk_that_tidies_does_not_hide_a_fork() {
 
 /// The same with a second walker doing the tidying, between the fork's steps.
 #[test]
-fn walk_of_another_does_not_hide_a_fork() {
+fn another_walk_does_not_hide_a_fork() {
     explore(Some(2), || {
         let table = table(4, 2);
         let all: Vec<Pid> = (0..3).map(|_| fork(&table, 1)).collect();
