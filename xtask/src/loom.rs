@@ -4,31 +4,49 @@
 //! crates, so these builds have a target directory of their own.
 
 use std::error::Error;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 /// A test binary with models in it.
 struct Models {
     package: &'static str,
     features: &'static [&'static str],
     test: &'static str,
+    /// Part of the names of tests that are explored beside the others.
+    apart: Option<&'static str>,
 }
 
+/// The longest first.
 const MODELS: &[Models] = &[
-    Models { package: "kernel-sync", features: &[], test: "gate_loom" },
-    Models { package: "kernel-sync", features: &[], test: "magazines_loom" },
-    Models { package: "kernel-sync", features: &[], test: "rcu_arc_loom" },
-    Models { package: "kernel-sync", features: &[], test: "arc_cache_loom" },
-    Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_protocol" },
-    Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_tables" },
-    Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_tasks" },
-    Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_task_updates" },
-    Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_vfork" },
-    Models { package: "kernel-task", features: &[], test: "pid_loom" },
-    Models { package: "kernel-task", features: &[], test: "epoch_loom" },
-    Models { package: "kernel-task", features: &[], test: "epoch_members_loom" },
-    Models { package: "kernel-task", features: &[], test: "mm_list_loom" },
+    Models {
+        package: "tests-host",
+        features: &["pgd-init-late"],
+        test: "loom_protocol",
+        apart: Some("mutant"),
+    },
+    Models { package: "kernel-task", features: &[], test: "pid_loom", apart: Some("another_walk") },
+    Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_tasks", apart: None },
+    Models {
+        package: "tests-host",
+        features: &["pgd-init-late"],
+        test: "loom_task_updates",
+        apart: None,
+    },
+    Models { package: "kernel-task", features: &[], test: "mm_list_loom", apart: None },
+    Models { package: "kernel-sync", features: &[], test: "gate_loom", apart: None },
+    Models { package: "kernel-sync", features: &[], test: "magazines_loom", apart: None },
+    Models { package: "kernel-sync", features: &[], test: "rcu_arc_loom", apart: None },
+    Models { package: "kernel-sync", features: &[], test: "arc_cache_loom", apart: None },
+    Models {
+        package: "tests-host",
+        features: &["pgd-init-late"],
+        test: "loom_tables",
+        apart: None,
+    },
+    Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_vfork", apart: None },
+    Models { package: "kernel-task", features: &[], test: "epoch_loom", apart: None },
+    Models { package: "kernel-task", features: &[], test: "epoch_members_loom", apart: None },
 ];
 
 /// Explores the models, or those of the test binary `only`; returns how many executions that were.
@@ -39,36 +57,65 @@ pub(crate) fn run(only: Option<&str>) -> Result<String, Box<dyn Error>> {
         let known: Vec<&str> = MODELS.iter().map(|models| models.test).collect();
         return Err(format!("no models {only:?}; known are {}", known.join(", ")).into());
     }
-    let (mut executions, mut killed) = (0, 0);
-    for models in MODELS.iter().filter(|models| only.is_none_or(|only| only == models.test)) {
-        let mut exploring = command(models).stdout(Stdio::piped()).spawn()?;
-        for line in BufReader::new(exploring.stdout.take().ok_or("no output")?).lines() {
-            let line = line?;
-            // Printed by tests-host/src/model and by the tests themselves.
-            if let Some(number) = line.strip_suffix(" executions") {
-                // With one processor, the harness has begun the line with the test's name.
-                let number = number.rsplit(' ').next().unwrap_or(number);
-                executions += number.parse::<u64>()?;
-            }
-            killed += u64::from(line.contains(": killed by loom, "));
-            println!("{line}");
+    let chosen = MODELS.iter().filter(|models| only.is_none_or(|only| only == models.test));
+    let mut runs = Vec::new();
+    for models in chosen {
+        // Built one after the other, and not by those that explore beside each other.
+        if !command(models, &["--list"]).stdout(Stdio::null()).status()?.success() {
+            return Err(format!("the models of {} do not build", models.test).into());
         }
-        if !exploring.wait()?.success() {
-            return Err(format!("the models of {} failed", models.test).into());
+        match models.apart {
+            Some(apart) => runs.extend([(models, vec![apart]), (models, vec!["--skip", apart])]),
+            None => runs.push((models, Vec::new())),
         }
     }
+    // A model maps and unmaps stacks all the time, and threads of one process wait for each other there: so each run is a process
+    // with one thread, as many at a time as there are processors.
+    let runs = Mutex::new(runs.into_iter());
+    let next = || runs.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let explored = Mutex::new((0, 0));
+    let explore_all = || -> Result<(), String> {
+        while let Some((models, tests)) = next() {
+            let output = command(models, &tests)
+                .output()
+                .map_err(|error| format!("{}: {error}", models.test))?;
+            let text = String::from_utf8_lossy(&output.stdout);
+            let mut explored = explored.lock().unwrap_or_else(PoisonError::into_inner);
+            print!("{text}");
+            for line in text.lines() {
+                // Printed by tests-host/src/model and by the tests themselves.
+                if let Some(number) = line.strip_suffix(" executions") {
+                    // The harness may have begun the line with the test's name.
+                    let number = number.rsplit(' ').next().unwrap_or(number);
+                    explored.0 +=
+                        number.parse::<u64>().map_err(|error| format!("{line}: {error}"))?;
+                }
+                explored.1 += u64::from(line.contains(": killed by loom, "));
+            }
+            if !output.status.success() {
+                print!("{}", String::from_utf8_lossy(&output.stderr));
+                return Err(format!("the models of {} failed", models.test));
+            }
+        }
+        Ok(())
+    };
+    let processors = std::thread::available_parallelism()?.get();
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..processors).map(|_| scope.spawn(explore_all)).collect();
+        all.into_iter().try_for_each(|one| one.join().unwrap_or_else(|_| Err("a panic".into())))
+    })?;
+    let (executions, killed) = explored.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(format!("{executions} executions that must be right, {killed} mutants killed"))
 }
 
 /// The command that runs the mutants through the models of the protocol, and none of the explorations that must be right:
 /// each of these tests has `mutant` in its name.
 pub(crate) fn mutants_command() -> Option<Command> {
-    let mut command = MODELS.iter().find(|models| models.test == "loom_protocol").map(command)?;
-    command.arg("mutant");
-    Some(command)
+    let models = MODELS.iter().find(|models| models.test == "loom_protocol")?;
+    Some(command(models, &["mutant"]))
 }
 
-fn command(models: &Models) -> Command {
+fn command(models: &Models, tests: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command
         .current_dir(root())
@@ -82,9 +129,8 @@ fn command(models: &Models) -> Command {
     if !models.features.is_empty() {
         command.arg("--features").arg(models.features.join(","));
     }
-    // With what each model says: the number of executions, and who was killed. As many models at a time as there are processors: a model
-    // explores on one thread, and keeps what it has there.
-    command.args(["--", "--nocapture"]);
+    // With what each model says: the number of executions, and who was killed.
+    command.args(["--", "--nocapture", "--test-threads=1"]).args(tests);
     command
 }
 
