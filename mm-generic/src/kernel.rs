@@ -50,8 +50,8 @@ pub unsafe trait Kernel: Sized + Send + Sync + 'static {
     /// from each CPU that has `mm` loaded, lazily or not. Returns when all have done so.
     ///
     /// [`crate::loaded::LoadedMm`] is not enough to find those CPUs: it is written after CR3, for the sake of walks, and a CPU
-    /// caches translations as soon as CR3 is written. A kernel notes the root in a word of the CPU's own
-    /// in [`Kernel::load_pgd`], before CR3 and with a full barrier behind it, and flushes by that.
+    /// caches translations as soon as CR3 is written. A kernel announces the root in [`Kernel::load_pgd`], before CR3, and flushes
+    /// by that: [`crate::announced::AnnouncedRoot`].
     fn flush_tlb(mm: &Mm<Self>, range: Range<u64>);
 
     /// Removes every cached translation of the `pages` of `mm` (user addresses in bytes), at least one of them, as

@@ -30,6 +30,7 @@
 
 extern crate alloc;
 
+pub mod announced;
 pub mod arch;
 pub mod counted_frame;
 pub mod frames;

@@ -54,7 +54,15 @@
 #define LOCK(m)    (5 + 2 * CPUS + 2 * MMS + (m))  /* that PGD's own lock */
 #define STAGE(m)   (5 + 2 * CPUS + 3 * MMS + (m))
 #define CHILD      (6 + 2 * CPUS + 4 * MMS)        /* the mm of a task that has not run yet */
+#ifdef HAS_USER_FLUSH
+#define ANNOUNCED  (7 + 2 * CPUS + 4 * MMS)        /* the root that CPU 0 translates through, or is about to */
+#define NAMED      (8 + 2 * CPUS + 4 * MMS)        /* what its `LoadedMm` names */
+#define ENTRY      (9 + 2 * CPUS + 4 * MMS)        /* of a page in the user half of root 2 */
+#define PAGE       (10 + 2 * CPUS + 4 * MMS)       /* 1 when the page's frame is free */
+#define WORDS      (11 + 2 * CPUS + 4 * MMS)
+#else
 #define WORDS      (7 + 2 * CPUS + 4 * MMS)
+#endif
 
 byte mem[WORDS];
 byte length[CPUS];
@@ -840,6 +848,56 @@ inline lookup() {
     read_unlock()
 }
 
+/* ---- The user half: who has a page cached that is taken away. */
+
+#ifdef HAS_USER_FLUSH
+inline announce(root) {
+    FN(announce)
+    store(ANNOUNCED, root);
+    FN(root_announced_before_translation)
+#ifndef MUTANT_NO_BARRIER_BEHIND_ANNOUNCEMENT
+    DRAINED
+#else
+    skip
+#endif
+}
+
+/* From root 1 through root 2, whose page is taken away, to root 3. */
+inline pass_through() {
+    announce(2);
+    /* The MMU walks, and remembers. */
+    atomic { v = mem[ENTRY] };
+    store(NAMED, 2);
+    announce(3);
+    /* Still on root 2. */
+    assert(v == 0 || mem[PAGE] == 0);
+    /* CR3 has been loaded. */
+    store(NAMED, 3);
+    v = 0
+}
+
+inline take_away() {
+    store(ENTRY, 0);
+    FN(entries_changed_before_roots_read)
+#ifndef MUTANT_NO_BARRIER_BEFORE_ROOTS
+    DRAINED;
+#endif
+    FN(may_translate)
+#ifndef MUTANT_LOADED_BEFORE_ANNOUNCED
+    load(ANNOUNCED, v);
+    load(NAMED, m);
+#else
+    load(NAMED, m);
+    load(ANNOUNCED, v);
+#endif
+    if
+    :: v == 2 || m == 2 -> skip    /* is flushed */
+    :: else -> atomic { mem[PAGE] = 1 }
+    fi;
+    v = 0; m = 0
+}
+#endif
+
 /* ---- A CPU, and what it does one after the other. */
 
 #define GROW    1
@@ -855,6 +913,8 @@ inline lookup() {
 #define RUN_IT  11   /* the child */
 #define LOOK_UP 12
 #define WALK    13
+#define PASS    14
+#define TAKE    15
 #define THEN(one, other) ((one) + 16 * (other))
 
 /* `own`: the first mm of those that this CPU makes. `mine`: the ranges in its hands. */
@@ -893,6 +953,10 @@ proctype Cpu(byte me; int program; byte own; byte mine) {
 #endif
 #ifdef HAS_LOOK_UP
     :: program % 16 == LOOK_UP -> lookup(); program = program / 16
+#endif
+#ifdef HAS_USER_FLUSH
+    :: program % 16 == PASS -> pass_through(); program = program / 16
+    :: program % 16 == TAKE -> take_away(); program = program / 16
 #endif
     :: program == 0 -> break
     od

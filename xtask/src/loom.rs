@@ -45,6 +45,12 @@ const MODELS: &[Models] = &[
         apart: None,
     },
     Models { package: "tests-host", features: &["pgd-init-late"], test: "loom_vfork", apart: None },
+    Models {
+        package: "tests-host",
+        features: &["pgd-init-late"],
+        test: "loom_announced",
+        apart: None,
+    },
     Models { package: "kernel-task", features: &[], test: "epoch_loom", apart: None },
     Models { package: "kernel-task", features: &[], test: "epoch_members_loom", apart: None },
 ];

@@ -94,6 +94,7 @@ const SUITES: &[Suite] = &[
             "loom_tables",
             "loom_tasks",
             "loom_vfork",
+            "loom_announced",
             "loom_task_updates",
             "pid_loom",
             "epoch_loom",

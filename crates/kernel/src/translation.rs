@@ -1,7 +1,6 @@
 //! What the processors translate through, and how they forget it: what [`Os`] promises to the PGD crates.
 
 use crate::cpu::area::cpu_index;
-use crate::cpu::local::Padded;
 use crate::cpu::mask::CpuMask;
 use crate::cpu::tlb::{self, Flush};
 use crate::cpu::{MAX_CPUS, smp};
@@ -17,8 +16,7 @@ use alloc::sync::Arc;
 use core::any::Any;
 use core::ops::Range;
 use files::Errno;
-use kernel_sync::atomic::{AtomicU64, Ordering};
-use kernel_sync::smp_mb;
+use mm_generic::announced::{AnnouncedRoot, EntriesChanged};
 use mm_generic::counted_frame::CountedFrame;
 use mm_generic::frames::{Frame, OutOfFrames};
 use mm_generic::kernel::Kernel;
@@ -29,38 +27,8 @@ use x86_64::PhysAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
 
-/// Root that each processor translates through, or is about to.
-///
-/// A flush must reach every processor that may have cached a translation of the mm. `LoadedMm` alone
-/// does not say which those are: it is written *after* CR3, so a processor may already translate
-/// through an mm that its `LoadedMm` does not name yet. This word is written *before*.
-///
-/// ```text
-/// CPU A takes a page away                 CPU B switches to the same mm
-/// a1 clear the entry                      b1 ROOTS[B] = root
-/// a2 FULL BARRIER                         b2 FULL BARRIER, CR3 = root
-/// a3 read ROOTS[B], LoadedMm(B)           b3 translate; LoadedMm(B) = mm
-/// ```
-///
-/// If a3 does not see b1, then b2 comes after a2, and whatever B's MMU reads at b3 is the cleared entry. On
-/// the way out the two words overlap the other way round: `LoadedMm` names the old mm until B is off it.
-static ROOTS: [Padded<AtomicU64>; MAX_CPUS] = [const { Padded(AtomicU64::new(0)) }; MAX_CPUS];
-
-/// Orders the announcement of a root before the first translation through it.
-///
-/// Partner: `entry_cleared_before_roots_read`.
-#[inline]
-fn root_announced_before_translation() {
-    smp_mb();
-}
-
-/// Orders the change of an entry before the look at which processors may have cached it.
-///
-/// Partner: `root_announced_before_translation`.
-#[inline]
-fn entry_cleared_before_roots_read() {
-    smp_mb();
-}
+/// The root that each processor has announced.
+static ROOTS: [AnnouncedRoot; MAX_CPUS] = [const { AnnouncedRoot::new() }; MAX_CPUS];
 
 /// Pages beyond which all of a processor's user translations are flushed.
 const SINGLE_PAGES: u64 = 32;
@@ -76,15 +44,13 @@ unsafe impl Kernel for Os {
     type Object = FileObject;
 
     unsafe fn load_pgd(root: Frame) {
-        ROOTS[cpu_index()].0.store(root.phys(), Ordering::Relaxed);
-        root_announced_before_translation();
+        ROOTS[cpu_index()].announce(root);
         let frame = PhysFrame::containing_address(PhysAddr::new(root.phys()));
         // SAFETY: the root of a ready mm or of the reference: it has all of the kernel.
         unsafe { Cr3::write(frame, Cr3Flags::empty()) };
     }
 
     fn flush_tlb(mm: &Mm<Self>, range: Range<u64>) {
-        entry_cleared_before_roots_read();
         let cpus = translating(mm);
         if cpus.is_empty() {
             return;
@@ -99,7 +65,6 @@ unsafe impl Kernel for Os {
     }
 
     fn flush_tlb_pages(mm: &Mm<Self>, pages: &[u64]) {
-        entry_cleared_before_roots_read();
         let cpus = translating(mm);
         if !cpus.is_empty() {
             tlb::shoot_down_pages(cpus, pages);
@@ -158,19 +123,17 @@ fn archive_bytes(object: &FileObject, offset: u64, len: usize) -> Option<&'stati
     Some(&bytes[..len.min(bytes.len())])
 }
 
-/// Returns the processors that may have translations of `mm` cached.
+/// Returns the processors that may have translations of `mm` cached from before its entries were changed.
 fn translating(mm: &Mm<Os>) -> CpuMask {
-    let root = mm.root().phys();
+    let changed = EntriesChanged::before_looks();
+    let root = mm.root();
     let rcu = rcu::read_lock();
     let tasks = tasks();
     let may_have = |&cpu: &usize| {
-        // In this order: a processor that has announced another root, and is not off ours yet, still
-        // has ours in its LoadedMm afterwards.
-        ROOTS[cpu].0.load(Ordering::Acquire) == root
-            || tasks
-                .loaded(cpu)
-                .and_then(|loaded| loaded.get(&rcu))
-                .is_some_and(|loaded| core::ptr::eq(loaded, mm))
+        ROOTS[cpu].may_translate(root, &changed, || {
+            let loaded = tasks.loaded(cpu).and_then(|loaded| loaded.get(&rcu));
+            loaded.is_some_and(|loaded| core::ptr::eq(loaded, mm))
+        })
     };
     let bits = smp::online().into_iter().filter(may_have).map(|cpu| CpuMask::one(cpu).bits());
     CpuMask::from_bits(bits.fold(0, |all, one| all | one))
